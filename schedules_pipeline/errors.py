@@ -1,0 +1,120 @@
+"""Every error this package raises on purpose.
+
+    SchedulesError                    500  the root: catch this to catch them all
+    ├── InvalidInput                  422  what was asked makes no sense; names the field and the fix
+    │   └── InvalidCadence            422  … the cadence (cron, interval, zone, window)
+    ├── Rejected                      400  well-formed, but the present state forbids it
+    ├── NotFound                      404  no such agent, schedule, fire …
+    ├── Unavailable                   503  try again: the database is away, busy or not migrated
+    │   ├── SchemaMissing             503  tables missing or old: run `schedules migrate`
+    │   └── Busy                      503  a row stayed locked for longer than 3 s
+    ├── DispatchEnded                 —    this Dagster run was declared dead: stop sending at once
+    ├── FiresFailed                   —    a slice ended with failed fires; turns its Dagster run red
+    ├── StartupError                  —    a command cannot start; says what to change
+    └── DeliveryError                 —    one attempt at an agent went wrong; `reason` says how
+        ├── Unreachable               —    refused or unresolvable: nothing was written
+        ├── AgentError                —    the agent answered with an error
+        ├── BadReply                  —    the agent's answer is not what the protocol asks for
+        └── TimedOut                  —    no answer in time; what was written may have been read
+
+`http_status` is what the REST API answers; "—" never reaches it.
+"""
+
+
+class SchedulesError(Exception):
+    """The root of the tree. Its text is written for the person who reads it."""
+
+    http_status: int = 500
+
+
+class InvalidInput(SchedulesError):
+    """What was asked makes no sense. `field` is the name the caller used."""
+
+    http_status = 422
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class InvalidCadence(InvalidInput):
+    """The cadence cannot be understood, or never occurs."""
+
+
+class Rejected(SchedulesError):
+    """Well-formed, but the present state forbids it."""
+
+    http_status = 400
+
+
+class NotFound(SchedulesError):
+    """There is no such thing (or it is not yours to see)."""
+
+    http_status = 404
+
+
+class Unavailable(SchedulesError):
+    """The same request may succeed in a moment."""
+
+    http_status = 503
+
+
+class SchemaMissing(Unavailable):
+    """The tables are missing or of another version."""
+
+    def __init__(self) -> None:
+        super().__init__("The database's tables are missing or old: run `schedules migrate`.")
+
+
+class Busy(Unavailable):
+    """A row stayed locked for longer than the lock timeout."""
+
+
+class DispatchEnded(SchedulesError):
+    """This Dagster run was declared dead, or ended: whatever it still holds is someone else's."""
+
+
+class FiresFailed(SchedulesError):
+    """A slice ended with failed fires. The text names them."""
+
+
+class StartupError(SchedulesError):
+    """A command cannot start; the text says what to change."""
+
+
+class DeliveryError(SchedulesError):
+    """One attempt at an agent went wrong.
+
+    `reason` is what the fire's row will say. `input_written` is true when bytes of the *input* may
+    have reached the agent: then nobody can know whether it was read.
+    """
+
+    reason: str = "agent_error"
+
+    def __init__(self, message: str, *, input_written: bool = False) -> None:
+        super().__init__(message)
+        self.input_written = input_written
+
+
+class Unreachable(DeliveryError):
+    """The connection was refused or never came about: nothing was written."""
+
+    reason = "unreachable"
+
+
+class AgentError(DeliveryError):
+    """The agent answered, and its answer is an error."""
+
+    reason = "agent_error"
+
+
+class BadReply(DeliveryError):
+    """The agent's answer is not what the protocol asks for (not JSON, wrong id, too large)."""
+
+    reason = "bad_reply"
+
+
+class TimedOut(DeliveryError):
+    """No answer in time."""
+
+    reason = "timeout"
