@@ -1,0 +1,117 @@
+"""Fires: states, reasons, legal moves and names. The state machine is the table `LEGAL_MOVES`.
+
+docs/state-machine.md draws it; migration 0001 enforces it in the database.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import NAMESPACE_URL, uuid5
+
+from schedules_pipeline.domain.slices import utc_stamp
+
+
+class FireState(StrEnum):
+    """Where a fire is on its way. See `FINAL` for the ends."""
+
+    PLANNED = "planned"
+    CLAIMED = "claimed"
+    TASK_CREATED = "task_created"
+    DELIVERED = "delivered"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class FireReason(StrEnum):
+    """Why a fire ended other than delivered."""
+
+    AGENT_ERROR = "agent_error"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    BAD_REPLY = "bad_reply"
+    DELIVERY_UNKNOWN = "delivery_unknown"
+    PAUSED = "paused"
+    DELETED = "deleted"
+    AGENT_DELETED = "agent_deleted"
+    SKIPPED_BY_USER = "skipped_by_user"
+    OVERLAP = "overlap"
+    COALESCED = "coalesced"
+    RUN_CANCELLED = "run_cancelled"
+
+
+class GapReason(StrEnum):
+    """Why a stretch of a schedule's time was never planned."""
+
+    COALESCED = "coalesced"
+
+
+class TriggerType(StrEnum):
+    """Why a fire exists."""
+
+    SCHEDULED = "scheduled"
+
+
+FINAL = frozenset(
+    {
+        FireState.DELIVERED,
+        FireState.SKIPPED,
+        FireState.MISSED,
+        FireState.FAILED,
+        FireState.CANCELLED,
+    }
+)
+
+_S, _R = FireState, FireReason
+_DELIVERY_TROUBLE = frozenset({_R.AGENT_ERROR, _R.UNREACHABLE, _R.TIMEOUT, _R.BAD_REPLY})
+
+REASONS: dict[FireState, frozenset[FireReason]] = {
+    _S.FAILED: _DELIVERY_TROUBLE | {_R.DELIVERY_UNKNOWN},
+    _S.SKIPPED: frozenset(
+        {_R.PAUSED, _R.DELETED, _R.AGENT_DELETED, _R.SKIPPED_BY_USER, _R.OVERLAP}
+    ),
+    _S.MISSED: frozenset({_R.COALESCED}),
+    _S.CANCELLED: frozenset({_R.RUN_CANCELLED}),
+}
+"""Each end that needs a reason, with the reasons it may have."""
+
+LEGAL_MOVES: frozenset[tuple[FireState, FireState]] = frozenset(
+    {
+        (_S.PLANNED, _S.CLAIMED),
+        (_S.PLANNED, _S.SKIPPED),
+        (_S.PLANNED, _S.MISSED),
+        (_S.PLANNED, _S.CANCELLED),
+        (_S.CLAIMED, _S.TASK_CREATED),
+        (_S.CLAIMED, _S.FAILED),
+        (_S.CLAIMED, _S.SKIPPED),
+        (_S.CLAIMED, _S.MISSED),
+        (_S.CLAIMED, _S.CANCELLED),
+        (_S.TASK_CREATED, _S.DELIVERED),
+        (_S.TASK_CREATED, _S.FAILED),
+        (_S.TASK_CREATED, _S.SKIPPED),
+    }
+)
+"""(from, to). A row may also be updated without moving (a take-over, a counted attempt)."""
+
+
+def scheduled_fire_id(schedule_id: str, nominal_at: datetime) -> str:
+    """The id of an occurrence's one fire, in the form that readers of Agentex tasks can parse."""
+    return f"agent-run-schedule:{schedule_id}-run-{utc_stamp(nominal_at)}"
+
+
+def task_name(schedule_id: str, fire_id: str) -> str:
+    """The task's name at the platform: the key under which it exists once."""
+    return f"scheduled-run:{schedule_id}:{fire_id}"
+
+
+def task_id(name: str) -> str:
+    """The local platform's task id: a function of the name, so that one name is one id.
+
+    Whoever repeats a fire (a take-over, a database restored from a backup) meets the same task.
+    """
+    return str(uuid5(NAMESPACE_URL, name))
+
+
+def event_id(idempotency_key: str) -> str:
+    """The id of the event that carries the input; an agent can deduplicate by it."""
+    return str(uuid5(NAMESPACE_URL, idempotency_key))

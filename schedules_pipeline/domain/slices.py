@@ -1,0 +1,62 @@
+"""Slices: the fires that one Dagster run works, and how each is named."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+MINUTE = timedelta(minutes=1)
+
+
+class SliceKind(StrEnum):
+    """Why a slice exists. `minute` and `sync` are the live ones."""
+
+    MINUTE = "minute"
+    SYNC = "sync"
+    BACKLOG = "backlog"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One unit of work. `key` is the Dagster partition key and the first run key."""
+
+    kind: SliceKind
+    starts_at: datetime
+
+    @property
+    def key(self) -> str:
+        """E.g. `2026-06-24T09:00:00Z`, `2026-06-24T09:00:00Z/sync`, `…Z/backlog`."""
+        stamp = utc_stamp(self.starts_at)
+        return stamp if self.kind is SliceKind.MINUTE else f"{stamp}/{self.kind.value}"
+
+    @property
+    def ends_at(self) -> datetime:
+        """The first instant that is no longer this slice's."""
+        return self.starts_at + MINUTE
+
+
+def utc_stamp(instant: datetime) -> str:
+    """An instant as ISO-8601 in whole seconds with `Z`: `2026-06-24T09:00:00Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def floor_minute(instant: datetime) -> datetime:
+    """The beginning of the minute that `instant` lies in."""
+    return instant.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def slice_for(due_at: datetime, *, answers_in_turn: bool, now: datetime, grace: timedelta) -> Slice:
+    """The slice that a fire belongs to.
+
+    `answers_in_turn`: the agent is synchronous; its turns may take minutes, so they must not hold
+    up the audit of the others. What is late beyond the grace goes into the backlog of the present
+    minute, so that it never stands in the way of a live minute.
+    """
+    if due_at < now - grace:
+        return Slice(SliceKind.BACKLOG, floor_minute(now))
+    kind = SliceKind.SYNC if answers_in_turn else SliceKind.MINUTE
+    return Slice(kind, floor_minute(due_at))
+
+
+def planning_frontier(now: datetime, horizon: timedelta) -> datetime:
+    """The end of the minute that begins within the horizon: what is due before it is planned."""
+    return floor_minute(now + horizon) + MINUTE

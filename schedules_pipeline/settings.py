@@ -1,0 +1,84 @@
+"""Every setting, in one frozen class. The only module that reads the environment."""
+
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schedules_pipeline.errors import StartupError
+
+
+class Settings(BaseSettings):
+    """What can be set from outside, each by the variable `SCHEDULES_<NAME>`.
+
+    Durations are in seconds. The defaults are the ones that DESIGN's budgets were measured with.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SCHEDULES_", frozen=True, extra="ignore")
+
+    database_url: str | None = Field(
+        default=None,
+        description="PostgreSQL >= 14. Unset: `schedules dev` runs an embedded one in HOME.",
+    )
+    dagster_url: str | None = Field(
+        default=None,
+        description="Where Dagster keeps its own tables; `schedules dev` sets it.",
+    )
+    home: Path = Field(default=Path(".schedules"), description="State of `schedules dev`.")
+    api_host: str = Field(default="127.0.0.1", description="Address the REST API listens on.")
+    api_port: int = Field(default=8000, ge=0, le=65535, description="Port of the REST API.")
+    ui_port: int = Field(default=3000, ge=0, le=65535, description="Port of the Dagster UI.")
+    demo: bool = Field(default=True, description="Demo agents and schedules in `schedules dev`.")
+    horizon_seconds: float = Field(
+        default=30.0, ge=5, le=900, description="How far ahead of its minute a Dagster run starts."
+    )
+    grace_seconds: float = Field(
+        default=60.0, ge=1, description="How late a fire may be before it counts as missed."
+    )
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="To reach an agent.")
+    request_timeout_seconds: float = Field(
+        default=60.0, gt=0, description="For an agent's answer to task/create and event/send."
+    )
+    turn_timeout_seconds: float = Field(
+        default=300.0, gt=0, description="Between two bytes of a synchronous agent's answer."
+    )
+    retry_wait_seconds: float = Field(
+        default=2.0, ge=0, description="Before a fire's second attempt; doubles with each."
+    )
+
+    @field_validator("database_url", "dagster_url")
+    @classmethod
+    def _is_postgres(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme.split("+")[0] not in ("postgresql", "postgres"):
+            raise ValueError("must begin with postgresql://")
+        return url
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Errors: StartupError that names each variable that cannot be used, and why.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            lines = (
+                f"SCHEDULES_{'.'.join(str(part) for part in problem['loc']).upper()}="
+                f"{problem['input']!r}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise StartupError("\n".join(lines)) from None
+
+
+def with_driver(url: str, driver: str) -> str:
+    """The same database, said to SQLAlchemy with its driver.
+
+    Our store speaks psycopg 3; dagster-postgres still needs psycopg 2, and SQLAlchemy 2.1 would
+    take psycopg 3 for a bare `postgresql://`. One setting serves both.
+    """
+    parts = urlsplit(url)
+    spelled = urlunsplit(parts._replace(scheme=f"postgresql+{driver}"))
+    # urlunsplit drops the empty host of a Unix-socket URL (postgresql:///db?host=/dir).
+    return spelled if "://" in spelled else spelled.replace(":", "://", 1)
