@@ -1,0 +1,50 @@
+"""What the use cases need from outside, as protocols. `store/` and `delivery/` provide it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from schedules_pipeline.domain.schedule import Agent, JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """The agent platform's unit of work, as the agent sees it."""
+
+    id: str
+    name: str
+    agent_id: str
+    status: str
+    params: JsonObject | None
+    task_metadata: JsonObject
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One claimed fire, ready to be told to its agent."""
+
+    fire_id: str
+    agent: Agent
+    task: Task
+    input_author: str
+    input_content: str
+    idempotency_key: str
+    event_sequence: int
+
+
+class AgentPlatform(Protocol):
+    """Where tasks are made and inputs are delivered.
+
+    Both calls raise `errors.DeliveryError` (one of its leaves) and nothing else for whatever an
+    agent does; neither retries.
+    """
+
+    async def create_task(self, assignment: Assignment) -> None:
+        """Tell the agent of its task. May be repeated: the task's id is the same each time."""
+
+    async def send_input(self, assignment: Assignment) -> str | None:
+        """Deliver the input. Returns the beginning of a synchronous agent's answer, if any."""
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
