@@ -1,0 +1,333 @@
+"""What the use cases need from the database, as protocols; `store/` provides it.
+
+A use case runs in one short transaction: `store.run(lambda tx: …)`. The commit sits at the edge;
+nobody inside commits. One lock order holds for all: dispatch (FOR SHARE), clock rows in id order,
+slice rows in key order, fires.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from schedules_pipeline.domain.claiming import Candidate, FireAhead
+from schedules_pipeline.domain.emission import OwingSlice
+from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
+from schedules_pipeline.domain.planning import ClockReading, SchedulePlan
+from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
+from schedules_pipeline.domain.slices import Slice
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fire:
+    """A row of the ledger, as it is shown."""
+
+    id: str
+    schedule_id: str
+    agent_id: str
+    nominal_at: datetime
+    due_at: datetime
+    trigger_type: TriggerType
+    state: FireState
+    reason: FireReason | None
+    task_id: str | None
+    idempotency_key: str
+    attempts: int
+    dagster_run_id: str | None
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    possible_duplicate: bool
+    error: str | None
+    reply_excerpt: str | None
+
+    @property
+    def lateness(self) -> timedelta | None:
+        """How long after its due time the input was written to the agent."""
+        return None if self.sent_at is None else self.sent_at - self.due_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleActivity:
+    """What the clock knows of a schedule: the live fields of the REST API."""
+
+    schedule_id: str
+    next_nominal_at: datetime | None
+    planned_ahead: tuple[datetime, ...]
+    skipped: tuple[datetime, ...]
+    last_fire_at: datetime | None
+    fire_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirePage:
+    """Fires, newest nominal time first, and where the next page begins."""
+
+    fires: Sequence[Fire]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """When the clock last ticked, and since when without a break."""
+
+    ticked_at: datetime
+    tick_no: int
+    series_since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFire:
+    """A fire that a slice's worker may take when it is due."""
+
+    id: str
+    schedule_id: str
+    agent_id: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a claim writes into a fire's row."""
+
+    fire_id: str
+    schedule_id: str
+    schedule_version: int
+    task_id: str
+    first: bool
+    doubtful: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRow:
+    """A task of the local platform, made together with its fire's claim."""
+
+    id: str
+    name: str
+    agent_id: str
+    params: JsonObject | None
+    task_metadata: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One step of a claimed fire that must be written before the next may happen.
+
+    `state` is where the fire stands afterwards; a failed attempt leaves it where it was.
+    """
+
+    fire_id: str
+    state: FireState
+    attempts: int
+    reason: FireReason | None = None
+    error: str | None = None
+    sent_at: datetime | None = None
+    reply_excerpt: str | None = None
+    possible_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """A fire that ended, with what a person wants to see of it in Dagster."""
+
+    fire: Fire
+    schedule_name: str
+    agent_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """A Dagster run that Dagster says is over."""
+
+    dagster_run_id: str
+    slice_key: str
+
+
+class AgentRepository(Protocol):
+    """Agents of the local platform."""
+
+    def register(self, agent: Agent) -> Agent:
+        """Insert, or update the agent of that name; its id and api_key stay what they were."""
+
+    def get(self, agent_id: str) -> Agent | None: ...
+    def list(self, *, limit: int, offset: int) -> Sequence[Agent]: ...
+
+
+class ScheduleRepository(Protocol):
+    """Definitions, their skips and their change history."""
+
+    def insert(self, schedule: Schedule) -> bool:
+        """False if the agent has an active schedule of that name."""
+
+    def get(self, agent_id: str, schedule_id: str) -> Schedule | None:
+        """An active one; None when absent, deleted, or another agent's."""
+
+    def get_by_name(self, agent_id: str, name: str) -> Schedule | None: ...
+    def list(self, agent_id: str, *, limit: int) -> Sequence[Schedule]:
+        """Active ones, newest first."""
+
+    def mark_deleted(self, schedule_id: str) -> Schedule | None:
+        """Soft delete; returns the row as it is now, None if it was not active."""
+
+    def record_change(
+        self, before: Schedule | None, after: Schedule, operation: str, tzdata_version: str
+    ) -> None:
+        """Append to the change history."""
+
+    def activity(
+        self, schedule_ids: Collection[str], now: datetime
+    ) -> Mapping[str, ScheduleActivity]:
+        """The live fields of many schedules at the cost of one."""
+
+    def fires(self, schedule_id: str, *, limit: int, cursor: str | None) -> FirePage: ...
+
+
+class ClockRepository(Protocol):
+    """`schedule_clock`: the schedule's mutex, and when it is due next."""
+
+    def insert(
+        self, schedule_id: str, next_at: tuple[datetime, datetime] | None, tzdata_version: str
+    ) -> None:
+        """`next_at` is (nominal, due); None when exhausted or paused."""
+
+    def lock(self, schedule_id: str) -> None:
+        """Wait for one schedule's mutex (API writers only). Errors: Busy after 3 s."""
+
+    def stop(self, schedule_id: str) -> None:
+        """Nothing is due any more: deleted, paused or exhausted."""
+
+    def read_due(
+        self, *, since: datetime | None, until: datetime, after: tuple[datetime, str] | None,
+        limit: int,
+    ) -> Sequence[ClockReading]:
+        """Clocks with since <= next_due_at < until, without locks, by (next_due_at, id)."""
+
+    def read(self, schedule_id: str) -> ClockReading | None: ...
+
+    def lock_unchanged(self, plans: Iterable[SchedulePlan]) -> set[str]:
+        """Lock those that still stand as they were read; what others hold is left out."""
+
+    def advance(self, plans: Sequence[SchedulePlan]) -> None: ...
+
+    def lock_free(self, schedule_ids: Collection[str]) -> set[str]:
+        """Lock those that nobody holds (SKIP LOCKED)."""
+
+    def count_fires(self, schedule_ids: Sequence[str]) -> None:
+        """One more fire, at this moment, for each id listed."""
+
+
+class SliceRepository(Protocol):
+    """Slices: their emission and their end."""
+
+    def open(self, slices: Collection[Slice], now: datetime) -> None:
+        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled."""
+
+    def owing(self, now: datetime, horizon: timedelta) -> Sequence[OwingSlice]:
+        """Those that begin within the horizon, owe something and have no live dispatch."""
+
+    def mark_emitted(self, slice_key: str, emit_after: datetime) -> None: ...
+
+    def hasten(self, slice_keys: Collection[str], now: datetime) -> None:
+        """The first re-emission after a run ended is at once."""
+
+    def over_but_open(self, now: datetime, limit: int) -> Sequence[str]: ...
+
+    def settle(self, slice_keys: Collection[str]) -> None:
+        """Settle those whose time is over and which hold nothing open."""
+
+
+class DispatchRepository(Protocol):
+    """Dagster runs at work on slices."""
+
+    def begin(
+        self, dagster_run_id: str, slice_key: str, *, by_person: bool, host: str, pid: int
+    ) -> bool:
+        """False when there is no such slice, or the run was already declared ended."""
+
+    def require_live(self, dagster_run_id: str) -> None:
+        """Lock the row FOR SHARE. Errors: DispatchEnded."""
+
+    def heartbeat(self, dagster_run_id: str) -> bool:
+        """False once the dispatch is finished."""
+
+    def finish(self, dagster_run_id: str) -> None: ...
+
+    def finish_ended(self, runs: Collection[EndedRun]) -> set[str]:
+        """Finish (or insert as finished) what Dagster says ended; returns their slice keys."""
+
+    def declare_dead(self, silent_since: datetime) -> set[str]:
+        """Finish those without a heartbeat since then; returns their slice keys."""
+
+
+class FireRepository(Protocol):
+    """The ledger's rows."""
+
+    def plan(self, plans: Sequence[SchedulePlan]) -> int:
+        """Insert the plans' fires and gaps; returns how many fires are new."""
+
+    def open_in(self, slice_key: str, dagster_run_id: str, limit: int) -> Sequence[OpenFire]:
+        """Planned ones, this run's own unfinished ones, and those of finished dispatches."""
+
+    def lock_candidates(
+        self, fire_ids: Collection[str], schedule_ids: Collection[str], dagster_run_id: str
+    ) -> Sequence[Candidate]: ...
+
+    def ahead(self, schedule_ids: Collection[str]) -> Sequence[FireAhead]:
+        """The unfinished (claimed, task_created) fires of these schedules, in open slices."""
+
+    def definitions(
+        self, schedule_ids: Collection[str]
+    ) -> Mapping[str, tuple[Schedule, Agent]]: ...
+
+    def claim(self, claims: Sequence[Claim], dagster_run_id: str) -> None: ...
+
+    def end_unclaimed(self, ends: Sequence[tuple[str, FireState, FireReason]]) -> None: ...
+
+    def create_tasks(self, tasks: Sequence[TaskRow]) -> None:
+        """Get-or-create by name."""
+
+    def write_outcomes(self, outcomes: Sequence[Outcome], dagster_run_id: str) -> set[str]:
+        """Returns the ids of the fires that were still this run's."""
+
+    def unrecorded(self, slice_key: str, limit: int) -> Sequence[AuditRecord]: ...
+    def mark_recorded(self, fire_ids: Collection[str]) -> None: ...
+
+
+class HeartbeatRepository(Protocol):
+    """`clock_heartbeat`: is the clock running?"""
+
+    def read(self) -> Heartbeat | None: ...
+    def write(self, heartbeat: Heartbeat) -> None: ...
+
+
+class Transaction(Protocol):
+    """One transaction, with everything that can be done in it."""
+
+    @property
+    def agents(self) -> AgentRepository: ...
+    @property
+    def schedules(self) -> ScheduleRepository: ...
+    @property
+    def clocks(self) -> ClockRepository: ...
+    @property
+    def slices(self) -> SliceRepository: ...
+    @property
+    def dispatches(self) -> DispatchRepository: ...
+    @property
+    def fires(self) -> FireRepository: ...
+    @property
+    def heartbeat(self) -> HeartbeatRepository: ...
+
+    def now(self) -> datetime:
+        """The database's clock, at this statement."""
+
+    def try_to_be_the_only_tick(self) -> bool:
+        """Until the transaction ends; False when another tick emits right now."""
+
+
+class Store(Protocol):
+    """The database."""
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """`work` in one transaction; again after a deadlock. Errors: Unavailable and its leaves."""

@@ -1,0 +1,107 @@
+"""The connection to PostgreSQL: one engine, short transactions, errors in our own words."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import psycopg.errors
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from schedules_pipeline.errors import Busy, SchemaMissing, Unavailable
+
+T = TypeVar("T")
+
+DEADLOCK_RETRIES = 3
+
+SESSION_SETTINGS = (
+    "-c idle_in_transaction_session_timeout=5000 "
+    "-c lock_timeout=3000 "
+    "-c timezone=UTC "
+    "-c default_transaction_isolation=read\\ committed"
+)
+
+
+class Database:
+    """PostgreSQL, seen from one process.
+
+    `url` begins with `postgresql+psycopg://`. Never more than `pool_size` connections are open.
+    """
+
+    def __init__(self, url: str, *, pool_size: int, application: str = "schedules") -> None:
+        self._engine: Engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=5,
+            # A ping per checkout (0.1 ms) is the price of surviving a restart of the database.
+            pool_pre_ping=True,
+            connect_args={
+                "options": SESSION_SETTINGS,
+                "application_name": application,
+                "connect_timeout": 5,
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction; commits at the end, rolls back on any error.
+
+        Errors: Unavailable (away), SchemaMissing (not migrated), Busy (a lock was not to be had).
+        """
+        with _in_our_words(), self._engine.begin() as connection:
+            yield connection
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in one transaction; again when PostgreSQL chose it as a deadlock's victim."""
+        for attempt in range(DEADLOCK_RETRIES):
+            try:
+                with self.transaction() as connection:
+                    return work(connection)
+            except _Deadlock:
+                if attempt == DEADLOCK_RETRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def now(self) -> datetime:
+        """The database's clock: the only one that decides what is due."""
+        return self.run(statement_time)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._engine.dispose()
+
+
+class _Deadlock(Busy):
+    """PostgreSQL broke a deadlock by giving up on us."""
+
+
+def statement_time(connection: Connection) -> datetime:
+    """The database's clock, inside a transaction (`now()` would stand still there)."""
+    found: datetime = connection.execute(text("select statement_timestamp()")).scalar_one()
+    return found
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout:
+        raise Busy("All database connections of this process are in use; try again.") from None
+    except DBAPIError as error:
+        raise _translated(error) from error
+
+
+def _translated(error: DBAPIError) -> Exception:
+    cause: Any = error.orig
+    if isinstance(cause, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return SchemaMissing()
+    if isinstance(cause, psycopg.errors.DeadlockDetected):
+        return _Deadlock("Two transactions waited for each other; try again.")
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
+        return Busy("Another request is changing the same schedule; try again.")
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return Unavailable("The database cannot be reached; try again.")
+    return error

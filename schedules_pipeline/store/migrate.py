@@ -1,0 +1,54 @@
+"""Bring the database's tables to the version that this code needs."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from schedules_pipeline.errors import Unavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+# Two `schedules migrate` at once: the second waits, then finds nothing to do.
+MIGRATION_LOCK = 7_305_001
+
+
+def migrate(url: str) -> None:
+    """Run every migration that the database lacks. Doing it again changes nothing.
+
+    Errors: Unavailable when the database cannot be reached.
+    """
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("select pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+            connection.commit()
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    except OperationalError as error:
+        raise Unavailable(f"The database cannot be reached: {error.orig}") from None
+    finally:
+        engine.dispose()
+
+
+def is_migrated(url: str) -> bool:
+    """Whether the tables are those that this code was written for."""
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            present = MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+    return present == ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
