@@ -1,0 +1,311 @@
+"""The ACP client: one JSON-RPC request to an agent's server, with every limit it needs.
+
+httpx's requests and responses over aiohttp's connections (httpx-aiohttp), without httpx's client
+layer in between: that adds what must not happen here (redirects, cookies, proxies from the
+environment) and takes a third of the throughput.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+from uuid import uuid4
+
+import aiohttp
+import httpx
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+from httpx_aiohttp import AiohttpTransport
+
+from schedules_pipeline.delivery import envelopes
+from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of
+from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut, Unreachable
+from schedules_pipeline.services.ports import Assignment
+
+REPLY_BYTES = 1 << 20
+"""The largest JSON reply, and the largest line of a streamed one."""
+STREAM_BYTES = 64 << 20
+"""The largest streamed reply in all: some 300,000 updates of one token each."""
+CONNECTIONS = 4_096
+"""In all, to all agents: hung requests pile up here for up to `Timeouts.request` seconds."""
+KEEPALIVE_SECONDS = 1.5
+"""How long an idle connection is kept: less than agents' servers keep it (gunicorn 2 s, uvicorn
+5 s), so that it is we who close it, and not the agent just as we write an input."""
+
+_BODY_CHUNK = 256 << 10
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long an agent may take, in seconds."""
+
+    connect: float = 5.0
+    """Until there is a connection: name lookup, TCP, TLS, a free place in the pool."""
+    request: float = 60.0
+    """task/create and event/send, from the call to the last byte of the answer."""
+    turn: float = 300.0
+    """message/send: between two bytes of the answer."""
+    turn_total: float = 3_600.0
+    """message/send as a whole. An agent that sends a byte every minute would otherwise hold one of
+    its places, and its slice's Dagster run, for ever; nobody waits an hour for one HTTP answer."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is known of the request under way."""
+
+    carries_input: bool
+    read_seconds: float
+    deadline_seconds: float
+    connected: bool = False
+
+    @property
+    def input_written(self) -> bool:
+        return self.carries_input and self.connected
+
+
+_ATTEMPT: ContextVar[_Attempt] = ContextVar("acp_attempt")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes when a request gets its connection: before that, not one byte can have been written.
+
+    Exceptions alone do not tell: a deadline strikes in either phase, and httpx-aiohttp says
+    `ConnectTimeout` for a connection that is lost at any time.
+    """
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        _ATTEMPT.get().connected = True
+        return connection
+
+
+class AcpClient:
+    """Speaks ACP to any number of agents over kept-alive connections.
+
+    Opens its connections in the event loop that first uses it, and belongs to that loop. Each
+    method makes one attempt; whatever an agent does raises a leaf of `DeliveryError`, whose
+    `input_written` says whether the input may have been read and the answer is not known. It is
+    false for an agent's error reply: that proves the input was read and refused.
+    """
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._transport: AiohttpTransport | None = None
+
+    async def create_task(self, assignment: Assignment) -> None:
+        """`task/create`. Repeating it is safe: the task's id is the same each time."""
+        await self._call(assignment, envelopes.task_create(assignment), carries_input=False)
+
+    async def send_event(self, assignment: Assignment) -> None:
+        """`event/send`: the agent takes the input and works on it later."""
+        await self._call(assignment, envelopes.event_send(assignment), carries_input=True)
+
+    async def send_message(self, assignment: Assignment) -> str | None:
+        """`message/send`: the agent answers at once. Returns the beginning of its answer."""
+        envelope = envelopes.message_send(assignment)
+        attempt = _Attempt(
+            carries_input=True,
+            read_seconds=self._timeouts.turn,
+            deadline_seconds=self._timeouts.turn_total,
+        )
+        request = self._request(assignment, envelope, attempt, accept="text/event-stream")
+        return await self._exchange(
+            request, attempt, lambda response: _read_stream(response, envelope["id"])
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+
+    async def _call(
+        self, assignment: Assignment, envelope: JsonObject, *, carries_input: bool
+    ) -> None:
+        seconds = self._timeouts.request
+        attempt = _Attempt(carries_input, read_seconds=seconds, deadline_seconds=seconds)
+        request = self._request(assignment, envelope, attempt, accept="application/json")
+
+        async def read(response: httpx.Response) -> None:
+            result_of(await _read_whole(response), envelope["id"])
+
+        await self._exchange(request, attempt, read)
+
+    def _request(
+        self, assignment: Assignment, envelope: JsonObject, attempt: _Attempt, *, accept: str
+    ) -> httpx.Request:
+        body = json.dumps(envelope).encode()
+        headers = {
+            "accept": accept,
+            "accept-encoding": "identity",  # nothing to unpack: sizes are what they seem
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "user-agent": "schedules-pipeline",
+            "x-request-id": uuid4().hex,
+            "x-idempotency-key": assignment.idempotency_key,
+        }
+        if assignment.agent.api_key:
+            headers["x-agent-api-key"] = assignment.agent.api_key
+        connect = self._timeouts.connect
+        # "pool" is aiohttp's limit for everything before the first byte can be written.
+        limits = {"connect": connect, "pool": connect, "read": attempt.read_seconds}
+        return httpx.Request(
+            "POST",
+            _endpoint(assignment.agent.acp_url),
+            headers=headers,
+            content=body if len(body) <= _BODY_CHUNK else _chunks(body),
+            extensions={"timeout": limits},
+        )
+
+    async def _exchange(
+        self,
+        request: httpx.Request,
+        attempt: _Attempt,
+        read: Callable[[httpx.Response], Awaitable[_Result]],
+    ) -> _Result:
+        _ATTEMPT.set(attempt)
+        try:
+            async with asyncio.timeout(attempt.deadline_seconds):
+                response = await self._open_transport().handle_async_request(request)
+                try:
+                    await _refuse_error_status(response, attempt)
+                    return await read(response)
+                finally:
+                    await response.aclose()
+        except BadReply as error:
+            error.input_written = attempt.input_written
+            raise
+        except DeliveryError:
+            raise
+        except Exception as error:
+            # Whatever an agent, a name server or a broken network can do to us. aiohttp and httpx
+            # have no common root for it, and one agent's trouble must stay its own.
+            raise self._in_our_terms(error, attempt, request) from error
+
+    def _open_transport(self) -> AiohttpTransport:
+        if self._transport is None:
+            context = ssl.create_default_context()
+            connector = _Connector(
+                limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=context
+            )
+            session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
+            self._transport = AiohttpTransport(client=session, verify=context, trust_env=False)
+        return self._transport
+
+    def _in_our_terms(
+        self, error: Exception, attempt: _Attempt, request: httpx.Request
+    ) -> DeliveryError:
+        cause = error.__cause__ or error  # aiohttp's own exception, under httpx's
+        if not attempt.connected:
+            detail = _detail(cause)
+            if isinstance(cause, TimeoutError):
+                detail = f"no connection within {self._timeouts.connect:g} s"
+            address = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+            return Unreachable(f"The agent cannot be reached at {address}: {detail}.")
+        return _after_writing(error, cause, attempt)
+
+
+def _after_writing(error: Exception, cause: BaseException, attempt: _Attempt) -> DeliveryError:
+    """What went wrong once there was a connection, and with it perhaps a reader of our bytes."""
+    written = attempt.input_written
+    if isinstance(error, TimeoutError):
+        seconds = attempt.deadline_seconds
+        return TimedOut(f"The agent did not finish within {seconds:g} s.", input_written=written)
+    if isinstance(cause, TimeoutError):
+        seconds = attempt.read_seconds
+        return TimedOut(f"The agent sent nothing for {seconds:g} s.", input_written=written)
+    if isinstance(cause, aiohttp.ClientPayloadError):
+        text = "The agent closed the connection in the middle of its answer."
+        return BadReply(text, input_written=written)
+    if isinstance(cause, aiohttp.ClientConnectionError | OSError):
+        text = f"The connection was lost before the agent answered: {_detail(cause)}."
+        return TimedOut(text, input_written=written)
+    return BadReply(f"The agent's answer is not HTTP: {_detail(cause)}.", input_written=written)
+
+
+def _detail(cause: BaseException) -> str:
+    return quotable(str(cause), 200).rstrip(".") or type(cause).__name__
+
+
+@lru_cache(maxsize=1_024)
+def _endpoint(acp_url: str) -> httpx.URL:
+    """`{acp_url}/api`, whatever path, query or closing slash the agent registered.
+
+    Errors: Unreachable when no request can be sent to such an address.
+    """
+    try:
+        url = httpx.URL(acp_url)
+        path, _, query = url.raw_path.partition(b"?")
+        raw_path = path.rstrip(b"/") + b"/api" + (b"?" + query if query else b"")
+        endpoint = url.copy_with(raw_path=raw_path, fragment=None)
+    except (httpx.InvalidURL, ValueError):
+        endpoint = httpx.URL()
+    if endpoint.scheme not in ("http", "https") or not endpoint.host:
+        shown = quotable(repr(acp_url), 200)
+        raise Unreachable(f"The agent's acp_url is not an http(s) address: {shown}.")
+    return endpoint
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    """A large body in pieces: one write of several MiB would hold up every other fire."""
+    for start in range(0, len(body), _BODY_CHUNK):
+        yield body[start : start + _BODY_CHUNK]
+
+
+async def _refuse_error_status(response: httpx.Response, attempt: _Attempt) -> None:
+    status = response.status_code
+    if 200 <= status < 300:
+        return
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) >= REPLY_BYTES >> 8:  # 4 KiB: more is not quoted
+            break
+    quoted = f": {quote_body(bytes(body))}" if body else ""
+    # A gateway's 502 or 504 says that *it* got no answer: the agent behind it may have the input.
+    unknown = attempt.input_written and status in (502, 504)
+    raise AgentError(f"The agent answered HTTP {status}{quoted}.", input_written=unknown)
+
+
+async def _read_whole(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > REPLY_BYTES:
+            raise BadReply(f"The agent's answer is larger than {REPLY_BYTES} bytes.")
+    return bytes(body)
+
+
+async def _read_stream(response: httpx.Response, expected_id: str) -> str | None:
+    excerpt = Excerpt()
+    async for line in _lines(response):
+        excerpt.add(result_of(line, expected_id))
+    return excerpt.text()
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The lines of an NDJSON answer that are not blank, the last one with or without its end."""
+    total, rest = 0, b""
+    async for chunk in response.aiter_raw():
+        total += len(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield line
+        if len(rest) > REPLY_BYTES:
+            raise BadReply(f"A line of the agent's answer is larger than {REPLY_BYTES} bytes.")
+        if total > STREAM_BYTES:
+            raise BadReply(f"The agent's answer is larger than {STREAM_BYTES} bytes.")
+    if rest.strip():
+        yield rest
