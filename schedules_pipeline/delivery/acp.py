@@ -25,7 +25,7 @@ from schedules_pipeline.delivery import envelopes
 from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut, Unreachable
-from schedules_pipeline.services.ports import Assignment
+from schedules_pipeline.services.platform_port import Assignment
 
 REPLY_BYTES = 1 << 20
 """The largest JSON reply, and the largest line of a streamed one."""

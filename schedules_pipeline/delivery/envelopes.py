@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from schedules_pipeline.domain.fire import event_id
 from schedules_pipeline.domain.schedule import Agent, JsonObject
-from schedules_pipeline.services.ports import Assignment, Task
+from schedules_pipeline.services.platform_port import Assignment, Task
 
 
 def task_create(assignment: Assignment) -> JsonObject:

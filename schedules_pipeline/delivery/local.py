@@ -2,7 +2,7 @@
 
 from schedules_pipeline.delivery.acp import AcpClient, Timeouts
 from schedules_pipeline.domain.schedule import AcpType
-from schedules_pipeline.services.ports import Assignment
+from schedules_pipeline.services.platform_port import Assignment
 
 
 class LocalPlatform:
