@@ -38,6 +38,7 @@ class Fire:
     dagster_run_id: str | None
     sent_at: datetime | None
     delivered_at: datetime | None
+    finished_at: datetime | None
     possible_duplicate: bool
     error: str | None
     reply_excerpt: str | None

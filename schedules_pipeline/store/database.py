@@ -54,7 +54,7 @@ class Database:
         with _in_our_words(), self._engine.begin() as connection:
             yield connection
 
-    def run(self, work: Callable[[Connection], T]) -> T:
+    def on_connection(self, work: Callable[[Connection], T]) -> T:
         """Do `work` in one transaction; again when PostgreSQL chose it as a deadlock's victim."""
         for attempt in range(DEADLOCK_RETRIES):
             try:
@@ -67,7 +67,7 @@ class Database:
 
     def now(self) -> datetime:
         """The database's clock: the only one that decides what is due."""
-        return self.run(statement_time)
+        return self.on_connection(statement_time)
 
     def close(self) -> None:
         """Give all connections back."""

@@ -1,0 +1,177 @@
+"""`schedule_clock`: when each schedule is due next; its row is the schedule's mutex."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, text
+
+from schedules_pipeline.domain.planning import ClockReading, SchedulePlan
+from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.store.schedules import SCHEDULE_COLUMNS, schedule_from
+
+READING = f"""
+    select {SCHEDULE_COLUMNS}, c.next_nominal_at, c.next_due_at, a.acp_type,
+           coalesce((select array_agg(k.nominal_at) from schedule_skips k
+                     where k.schedule_id = s.id and k.nominal_at >= c.next_nominal_at),
+                    '{{}}') as skips
+    from schedule_clock c
+    join agent_run_schedules s on s.id = c.schedule_id
+    join agents a on a.id = s.agent_id
+"""  # noqa: S608 - a constant of ours
+
+
+class PostgresClocks:
+    """See `services.store_port.ClockRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(
+        self, schedule_id: str, next_at: tuple[datetime, datetime] | None, tzdata_version: str
+    ) -> None:
+        """`next_at` is (nominal, due); None when exhausted or paused."""
+        nominal, due = next_at or (None, None)
+        self._connection.execute(
+            text("""
+                insert into schedule_clock
+                    (schedule_id, next_nominal_at, next_due_at, tzdata_version)
+                values (:id, :nominal, :due, :tzdata)
+            """),
+            {"id": schedule_id, "nominal": nominal, "due": due, "tzdata": tzdata_version},
+        )
+
+    def lock(self, schedule_id: str) -> None:
+        """Wait for one schedule's mutex. Only API writers wait; ticks and claims skip."""
+        self._connection.execute(
+            text("select 1 from schedule_clock where schedule_id = :id for update"),
+            {"id": schedule_id},
+        )
+
+    def stop(self, schedule_id: str) -> None:
+        """Nothing is due any more."""
+        self._connection.execute(
+            text("""
+                update schedule_clock set next_nominal_at = null, next_due_at = null
+                where schedule_id = :id
+            """),
+            {"id": schedule_id},
+        )
+
+    def read_due(
+        self,
+        *,
+        since: datetime | None,
+        until: datetime,
+        after: tuple[datetime, str] | None,
+        limit: int,
+    ) -> Sequence[ClockReading]:
+        """Clocks with since <= next_due_at < until, without locks, by (next_due_at, id).
+
+        `after` is the last one already seen, so that one whose lock another holds is passed over.
+        """
+        after_due, after_id = after or (None, "")
+        rows = self._connection.execute(
+            text(
+                READING
+                + """
+                where c.next_due_at < :until
+                  and (cast(:since as timestamptz) is null or c.next_due_at >= :since)
+                  and (cast(:after_due as timestamptz) is null
+                       or (c.next_due_at, c.schedule_id) > (:after_due, :after_id))
+                order by c.next_due_at, c.schedule_id limit :most
+                """
+            ),
+            {
+                "until": until,
+                "since": since,
+                "after_due": after_due,
+                "after_id": after_id,
+                "most": limit,
+            },
+        )
+        return [_reading(row) for row in rows]
+
+    def read(self, schedule_id: str) -> ClockReading | None:
+        """One schedule's; None when nothing of it is due any more."""
+        row = self._connection.execute(
+            text(READING + " where c.schedule_id = :id and c.next_due_at is not null"),
+            {"id": schedule_id},
+        ).first()
+        return None if row is None else _reading(row)
+
+    def lock_unchanged(self, plans: Iterable[SchedulePlan]) -> set[str]:
+        """Lock those that still stand as they were read; what others hold is left out.
+
+        Two statements: a join inside the locking one would read the definition as it was before
+        the lock was ours.
+        """
+        readings = {plan.schedule_id: plan.reading for plan in plans}
+        locked = self._connection.execute(
+            text("""
+                select schedule_id, next_nominal_at from schedule_clock
+                where schedule_id = any(:ids) order by schedule_id for update skip locked
+            """),
+            {"ids": sorted(readings)},
+        )
+        standing = [
+            row.schedule_id
+            for row in locked
+            if row.next_nominal_at == readings[row.schedule_id].next_nominal_at
+        ]
+        versions = self._connection.execute(
+            text("select id, version from agent_run_schedules where id = any(:ids)"),
+            {"ids": standing},
+        )
+        return {row.id for row in versions if row.version == readings[row.id].schedule.version}
+
+    def advance(self, plans: Sequence[SchedulePlan]) -> None:
+        """Set each clock to the first occurrence that its plan did not plan."""
+        self._connection.execute(
+            text("""
+                update schedule_clock c
+                set next_nominal_at = x.nominal, next_due_at = x.due
+                from unnest(cast(:ids as text[]), cast(:nominals as timestamptz[]),
+                            cast(:dues as timestamptz[])) as x (id, nominal, due)
+                where c.schedule_id = x.id
+            """),
+            {
+                "ids": [plan.schedule_id for plan in plans],
+                "nominals": [plan.next_at and plan.next_at[0] for plan in plans],
+                "dues": [plan.next_at and plan.next_at[1] for plan in plans],
+            },
+        )
+
+    def lock_free(self, schedule_ids: Collection[str]) -> set[str]:
+        """Lock those that nobody holds; a claim tries the others again 20 ms later."""
+        rows = self._connection.execute(
+            text("""
+                select schedule_id from schedule_clock
+                where schedule_id = any(:ids) order by schedule_id for update skip locked
+            """),
+            {"ids": sorted(schedule_ids)},
+        )
+        return set(rows.scalars())
+
+    def count_fires(self, schedule_ids: Sequence[str]) -> None:
+        """One more fire, at this moment, for each id listed."""
+        counts = Counter(schedule_ids)
+        self._connection.execute(
+            text("""
+                update schedule_clock c
+                set fire_count = c.fire_count + x.n, last_fire_at = statement_timestamp()
+                from unnest(cast(:ids as text[]), cast(:counts as int[])) as x (id, n)
+                where c.schedule_id = x.id
+            """),
+            {"ids": list(counts), "counts": list(counts.values())},
+        )
+
+
+def _reading(row: Row[tuple[object, ...]]) -> ClockReading:
+    return ClockReading(
+        schedule=schedule_from(row),
+        acp_type=AcpType(row.acp_type),
+        next_nominal_at=row.next_nominal_at,
+        next_due_at=row.next_due_at,
+        skips=frozenset(row.skips),
+    )

@@ -1,0 +1,167 @@
+"""Slices: which to emit, and when one is settled."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, text
+
+from schedules_pipeline.domain.emission import OwingSlice
+from schedules_pipeline.domain.slices import Slice
+
+CANDIDATES_PER_TICK = 50
+
+
+class PostgresSlices:
+    """See `services.store_port.SliceRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def open(self, slices: Collection[Slice], now: datetime) -> None:
+        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled.
+
+        Whoever settles a slice locks it FOR UPDATE first and then looks for open fires: so either
+        it sees the fire that comes now, or we see that it settled, and take that back.
+        """
+        ordered = sorted(slices, key=lambda s: s.key)
+        self._connection.execute(
+            text("""
+                insert into slices (slice_key, kind, starts_at, ends_at, emit_after)
+                select *, :now from unnest(
+                    cast(:keys as text[]), cast(:kinds as text[]),
+                    cast(:starts as timestamptz[]), cast(:ends as timestamptz[]))
+                on conflict (slice_key) do nothing
+            """),
+            {
+                "now": now,
+                "keys": [s.key for s in ordered],
+                "kinds": [s.kind.value for s in ordered],
+                "starts": [s.starts_at for s in ordered],
+                "ends": [s.ends_at for s in ordered],
+            },
+        )
+        keys = {"keys": [s.key for s in ordered]}
+        settled = self._connection.execute(
+            text("""
+                select settled_at is not null from slices where slice_key = any(:keys)
+                order by slice_key for share
+            """),
+            keys,
+        ).scalars()
+        if any(settled):
+            self._connection.execute(
+                text("""
+                    update slices set settled_at = null
+                    where slice_key = any(:keys) and settled_at is not null
+                """),
+                keys,
+            )
+
+    def owing(self, now: datetime, horizon: timedelta) -> Sequence[OwingSlice]:
+        """Those that begin within the horizon, owe something and have no live dispatch.
+
+        Owed are planned fires, unfinished ones whose dispatch is finished, and the record of those
+        that ended.
+        """
+        rows = self._connection.execute(
+            text("""
+                select s.slice_key, s.kind, s.starts_at, s.emit_count,
+                       s.kind in ('minute', 'sync') and s.ends_at > :now as live,
+                       owed.fire_count, owed.agents
+                from slices s
+                cross join lateral (
+                    select count(*) as fire_count, array_agg(distinct a.name) as agents
+                    from fires f
+                    join agents a on a.id = f.agent_id
+                    left join dispatches d on d.dagster_run_id = f.claimed_by
+                    where f.slice_key = s.slice_key and (
+                        f.state = 'planned'
+                        or (f.state in ('claimed', 'task_created') and d.finished_at is not null)
+                        or (f.finished_at is not null and f.recorded_at is null))
+                ) owed
+                where s.settled_at is null
+                  and s.starts_at <= :until
+                  and s.emit_after <= :now
+                  and owed.fire_count > 0
+                  and not exists (
+                      select 1 from dispatches d
+                      where d.slice_key = s.slice_key and d.finished_at is null)
+                order by live desc, s.starts_at, s.slice_key
+                limit :most
+            """),
+            {"now": now, "until": now + horizon, "most": CANDIDATES_PER_TICK},
+        )
+        return [
+            OwingSlice(
+                key=row.slice_key,
+                kind=row.kind,
+                live=row.live,
+                starts_at=row.starts_at,
+                emit_count=row.emit_count,
+                fire_count=row.fire_count,
+                agents=tuple(row.agents),
+            )
+            for row in rows
+        ]
+
+    def mark_emitted(self, slice_key: str, emit_after: datetime) -> None:
+        """Not again before `emit_after`, unless its run ends sooner."""
+        self._connection.execute(
+            text("""
+                update slices set emit_after = :emit_after, emit_count = emit_count + 1
+                where slice_key = :key
+            """),
+            {"key": slice_key, "emit_after": emit_after},
+        )
+
+    def hasten(self, slice_keys: Collection[str], now: datetime) -> None:
+        """The first re-emission after a run ended is at once; later ones keep their distance."""
+        self._connection.execute(
+            text("""
+                update slices set emit_after = :now
+                where slice_key = any(:keys) and emit_count = 1 and emit_after > :now
+                  and settled_at is null
+            """),
+            {"keys": sorted(slice_keys), "now": now},
+        )
+
+    def over_but_open(self, now: datetime, limit: int) -> Sequence[str]:
+        """Keys of unsettled slices whose time is over, oldest first."""
+        return list(
+            self._connection.execute(
+                text("""
+                    select slice_key from slices s
+                    where settled_at is null and ends_at <= :now
+                      and not exists (
+                          select 1 from dispatches d
+                          where d.slice_key = s.slice_key and d.finished_at is null)
+                    order by starts_at, slice_key limit :most
+                """),
+                {"now": now, "most": limit},
+            ).scalars()
+        )
+
+    def settle(self, slice_keys: Collection[str]) -> None:
+        """Settle those whose time is over and which hold nothing open.
+
+        Two statements: the second must see what those who held the row FOR SHARE committed.
+        """
+        keys = {"keys": sorted(slice_keys)}
+        self._connection.execute(
+            text("""
+                select 1 from slices where slice_key = any(:keys) and settled_at is null
+                order by slice_key for update
+            """),
+            keys,
+        )
+        self._connection.execute(
+            text("""
+                update slices s set settled_at = statement_timestamp()
+                where s.slice_key = any(:keys) and s.settled_at is null
+                  and s.ends_at <= statement_timestamp()
+                  and not exists (
+                      select 1 from fires f
+                      where f.slice_key = s.slice_key and f.recorded_at is null)
+            """),
+            keys,
+        )

@@ -1,0 +1,81 @@
+"""One transaction, with every repository in it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from typing import TypeVar
+
+from sqlalchemy import Connection, text
+
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.store.agents import PostgresAgents
+from schedules_pipeline.store.clocks import PostgresClocks
+from schedules_pipeline.store.database import Database, statement_time
+from schedules_pipeline.store.dispatches import PostgresDispatches
+from schedules_pipeline.store.fires import PostgresFires
+from schedules_pipeline.store.heartbeat import PostgresHeartbeat
+from schedules_pipeline.store.schedules import PostgresSchedules
+from schedules_pipeline.store.slices import PostgresSlices
+
+T = TypeVar("T")
+
+TICK_LOCK = 7_305_002
+
+
+class PostgresTransaction:
+    """See `services.store_port.Transaction`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def agents(self) -> PostgresAgents:
+        """Agents of the local platform."""
+        return PostgresAgents(self._connection)
+
+    @cached_property
+    def schedules(self) -> PostgresSchedules:
+        """Definitions."""
+        return PostgresSchedules(self._connection)
+
+    @cached_property
+    def clocks(self) -> PostgresClocks:
+        """When each schedule is due next."""
+        return PostgresClocks(self._connection)
+
+    @cached_property
+    def slices(self) -> PostgresSlices:
+        """Units of work."""
+        return PostgresSlices(self._connection)
+
+    @cached_property
+    def dispatches(self) -> PostgresDispatches:
+        """Dagster runs at work."""
+        return PostgresDispatches(self._connection)
+
+    @cached_property
+    def fires(self) -> PostgresFires:
+        """The ledger."""
+        return PostgresFires(self._connection)
+
+    @cached_property
+    def heartbeat(self) -> PostgresHeartbeat:
+        """Is the clock running?"""
+        return PostgresHeartbeat(self._connection)
+
+    def now(self) -> datetime:
+        """The database's clock, at this statement."""
+        return statement_time(self._connection)
+
+    def try_to_be_the_only_tick(self) -> bool:
+        """Until the transaction ends; False when another tick emits right now."""
+        statement = text("select pg_try_advisory_xact_lock(:key)")
+        return bool(self._connection.execute(statement, {"key": TICK_LOCK}).scalar_one())
+
+
+class PostgresStore(Database):
+    """The database, as the use cases see it."""
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """`work` in one transaction; again after a deadlock."""
+        return self.on_connection(lambda connection: work(PostgresTransaction(connection)))
