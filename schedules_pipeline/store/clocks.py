@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, text
 
 from schedules_pipeline.domain.planning import ClockReading, SchedulePlan
 from schedules_pipeline.domain.schedule import AcpType
-from schedules_pipeline.store.schedules import SCHEDULE_COLUMNS, schedule_from
+from schedules_pipeline.store.rows import SCHEDULE_COLUMNS, schedule_from
 
 READING = f"""
     select {SCHEDULE_COLUMNS}, c.next_nominal_at, c.next_due_at, a.acp_type,

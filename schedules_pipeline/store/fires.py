@@ -17,9 +17,14 @@ from schedules_pipeline.services.store_port import (
     Outcome,
     TaskRow,
 )
-from schedules_pipeline.store.agents import AGENT_COLUMNS, agent_from
-from schedules_pipeline.store.fire_rows import FIRE_COLUMNS, fire_from
-from schedules_pipeline.store.schedules import SCHEDULE_COLUMNS, schedule_from
+from schedules_pipeline.store.rows import (
+    AGENT_COLUMNS,
+    FIRE_COLUMNS,
+    SCHEDULE_COLUMNS,
+    agent_from,
+    fire_from,
+    schedule_from,
+)
 
 
 class PostgresFires:
@@ -150,7 +155,7 @@ class PostgresFires:
             """),  # noqa: S608 - constants of ours
             {"ids": sorted(schedule_ids)},
         )
-        return {row.id: (schedule_from(row), agent_from(row)) for row in rows}
+        return {row.schedule_id: (schedule_from(row), agent_from(row)) for row in rows}
 
     def claim(self, claims: Sequence[Claim], dagster_run_id: str) -> None:
         """Write the claims. A take-over keeps its state, its attempts and the version it began."""
