@@ -1,5 +1,6 @@
 """Every setting, in one frozen class. The only module that reads the environment."""
 
+import os
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
@@ -82,3 +83,8 @@ def with_driver(url: str, driver: str) -> str:
     spelled = urlunsplit(parts._replace(scheme=f"postgresql+{driver}"))
     # urlunsplit drops the empty host of a Unix-socket URL (postgresql:///db?host=/dir).
     return spelled if "://" in spelled else spelled.replace(":", "://", 1)
+
+
+def child_environment(**overrides: str) -> dict[str, str]:
+    """What a process that we start finds in its environment: ours, with these on top."""
+    return {**os.environ, **overrides}  # noqa: TID251  # this module is the reader
