@@ -31,6 +31,7 @@ class FireReason(StrEnum):
     TIMEOUT = "timeout"
     BAD_REPLY = "bad_reply"
     DELIVERY_UNKNOWN = "delivery_unknown"
+    INTERNAL_ERROR = "internal_error"
     PAUSED = "paused"
     DELETED = "deleted"
     AGENT_DELETED = "agent_deleted"
@@ -66,7 +67,7 @@ _S, _R = FireState, FireReason
 _DELIVERY_TROUBLE = frozenset({_R.AGENT_ERROR, _R.UNREACHABLE, _R.TIMEOUT, _R.BAD_REPLY})
 
 REASONS: dict[FireState, frozenset[FireReason]] = {
-    _S.FAILED: _DELIVERY_TROUBLE | {_R.DELIVERY_UNKNOWN},
+    _S.FAILED: _DELIVERY_TROUBLE | {_R.DELIVERY_UNKNOWN, _R.INTERNAL_ERROR},
     _S.SKIPPED: frozenset(
         {_R.PAUSED, _R.DELETED, _R.AGENT_DELETED, _R.SKIPPED_BY_USER, _R.OVERLAP}
     ),

@@ -60,3 +60,13 @@ def slice_for(due_at: datetime, *, answers_in_turn: bool, now: datetime, grace: 
 def planning_frontier(now: datetime, horizon: timedelta) -> datetime:
     """The end of the minute that begins within the horizon: what is due before it is planned."""
     return floor_minute(now + horizon) + MINUTE
+
+
+def slice_end(key: str) -> datetime:
+    """The first instant that is no longer the slice's, from its key.
+
+    Errors: ValueError when the key is no slice's.
+    """
+    stamp, _, kind = key.partition("/")
+    starts_at = datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    return Slice(SliceKind(kind or SliceKind.MINUTE), starts_at).ends_at

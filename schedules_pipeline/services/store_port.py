@@ -93,10 +93,8 @@ class Claim:
     """What a claim writes into a fire's row."""
 
     fire_id: str
-    schedule_id: str
     schedule_version: int
     task_id: str
-    first: bool
     doubtful: bool
 
 
@@ -135,6 +133,26 @@ class AuditRecord:
     fire: Fire
     schedule_name: str
     agent_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandedFire:
+    """A fire that ended, as the terminal shows it."""
+
+    fire_id: str
+    agent_name: str
+    schedule_name: str
+    nominal_at: datetime
+    due_at: datetime
+    state: FireState
+    reason: FireReason | None
+    sent_at: datetime | None
+    finished_at: datetime
+
+    @property
+    def lateness_seconds(self) -> float | None:
+        """From its due time to its send; None when nothing was sent."""
+        return None if self.sent_at is None else (self.sent_at - self.due_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +217,11 @@ class ClockRepository(Protocol):
         """Nothing is due any more: deleted, paused or exhausted."""
 
     def read_due(
-        self, *, since: datetime | None, until: datetime, after: tuple[datetime, str] | None,
+        self,
+        *,
+        since: datetime | None,
+        until: datetime,
+        after: tuple[datetime, str] | None,
         limit: int,
     ) -> Sequence[ClockReading]:
         """Clocks with since <= next_due_at < until, without locks, by (next_due_at, id)."""
@@ -293,6 +315,9 @@ class FireRepository(Protocol):
 
     def unrecorded(self, slice_key: str, limit: int) -> Sequence[AuditRecord]: ...
     def mark_recorded(self, fire_ids: Collection[str]) -> None: ...
+
+    def landed(self, since: datetime | None) -> Sequence[LandedFire]:
+        """Those of the last minutes' slices that ended after `since`, by the time they ended."""
 
 
 class HeartbeatRepository(Protocol):

@@ -166,7 +166,8 @@ create table fires (
             when 'task_created' then reason is null
             when 'delivered' then reason is null
             when 'failed' then reason is not null and reason in
-                ('agent_error', 'unreachable', 'timeout', 'bad_reply', 'delivery_unknown')
+                ('agent_error', 'unreachable', 'timeout', 'bad_reply', 'delivery_unknown',
+                 'internal_error')
             when 'skipped' then reason is not null and reason in
                 ('paused', 'deleted', 'agent_deleted', 'skipped_by_user', 'overlap')
             when 'missed' then reason is not null and reason in ('coalesced')

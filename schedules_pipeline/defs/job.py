@@ -1,0 +1,61 @@
+"""The job that works one slice: deliver its fires, then record how each ended."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from schedules_pipeline.defs.audit_events import audit_event
+from schedules_pipeline.defs.partitions import nominal_fire_times
+from schedules_pipeline.services.dispatching import Dispatcher
+from schedules_pipeline.wiring import Wiring
+
+JOB_NAME = "agent_runs"
+
+
+def build_job(wiring: Wiring) -> dg.JobDefinition:
+    """`agent_runs`, bound to a database by `wiring`."""
+
+    @dg.resource
+    def dispatcher(init: dg.InitResourceContext) -> Iterator[Dispatcher]:
+        """One per run: begun before the first op, finished after the last."""
+        run = init.run
+        assert run is not None
+        with wiring.dispatcher(run.run_id, _slice_key(run)) as found:
+            yield found
+
+    @dg.op(required_resource_keys={"dispatcher"}, out=dg.Out(dg.Nothing))
+    def create_tasks_and_deliver_inputs(context: dg.OpExecutionContext) -> None:
+        """Deliver what the slice owes until its minute is over."""
+        context.resources.dispatcher.dispatch()
+
+    @dg.op(required_resource_keys={"dispatcher"}, ins={"delivered": dg.In(dg.Nothing)})
+    def record_audit_trail(context: dg.OpExecutionContext) -> None:
+        """One asset event per fire that ended; red when a fire failed."""
+        context.resources.dispatcher.dispatch()
+        trail = context.resources.dispatcher.audit_trail()
+        for record in trail.records():
+            context.log_event(audit_event(record, context.partition_key))
+        trail.settle()
+        trail.raise_for_failures()
+
+    @dg.job(
+        name=JOB_NAME,
+        partitions_def=nominal_fire_times,
+        executor_def=dg.in_process_executor,
+        resource_defs={"dispatcher": dispatcher},
+        description="Works one slice: the fires due in one minute. Its partition is the slice.",
+    )
+    def agent_runs() -> None:
+        record_audit_trail(create_tasks_and_deliver_inputs())
+
+    return agent_runs
+
+
+def _slice_key(run: dg.DagsterRun) -> str:
+    key = run.tags.get("dagster/partition")
+    if key is None:
+        raise dg.Failure(
+            "This job works one slice of fires: launch it with a partition (a slice key such as "
+            "2026-06-24T09:00:00Z), from the Partitions tab."
+        )
+    return key

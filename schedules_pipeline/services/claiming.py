@@ -1,0 +1,173 @@
+"""The claim: one transaction that takes due fires, ends what must not go out, and makes tasks.
+
+Lock order: this dispatch (FOR SHARE), the schedules' clocks (SKIP LOCKED, in id order), then the
+fires. Definitions are read by a statement of their own after the locks: what a PATCH, a pause or a
+delete has answered 200 for is seen here.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from schedules_pipeline.domain.claiming import Candidate, Decision, Verdict, judge
+from schedules_pipeline.domain.fire import FireState, TriggerType, task_id, task_name
+from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
+from schedules_pipeline.domain.slices import utc_stamp
+from schedules_pipeline.services.platform_port import Assignment, Task
+from schedules_pipeline.services.store_port import Claim, OpenFire, TaskRow, Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedFire:
+    """A fire that this run must now see to its end."""
+
+    fire_id: str
+    schedule_id: str
+    agent_id: str
+    due_at: datetime
+    attempts: int
+    task_created: bool
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """What became of the fires that a claim asked for; the rest is no longer ours to take.
+
+    `locked`: their schedule's row was held by someone, or their time has not come by the
+    database's clock. `waiting`: an earlier fire of the same schedule goes first.
+    """
+
+    claimed: Sequence[ClaimedFire]
+    locked: Sequence[OpenFire]
+    waiting: Sequence[OpenFire]
+
+
+def claim(
+    tx: Transaction, wanted: Sequence[OpenFire], dagster_run_id: str, grace: timedelta
+) -> ClaimResult:
+    """Take what is due of `wanted`; the caller's transaction already holds its dispatch alive."""
+    by_id = {fire.id: fire for fire in wanted}
+    free = tx.clocks.lock_free({fire.schedule_id for fire in wanted})
+    definitions = tx.fires.definitions(free)
+    candidates = tx.fires.lock_candidates(by_id, free, dagster_run_id)
+    due = [c for c in candidates if c.is_due]
+    verdicts = _judge_all(tx, due, definitions, grace)
+    claimed = _write(tx, verdicts, definitions, dagster_run_id)
+    early = [by_id[c.id] for c in candidates if not c.is_due]
+    held = [fire for fire in wanted if fire.schedule_id not in free]
+    waiting = [by_id[v.candidate.id] for v in verdicts if v.decision is Decision.WAIT]
+    return ClaimResult(claimed=claimed, locked=early + held, waiting=waiting)
+
+
+def _judge_all(
+    tx: Transaction,
+    due: Sequence[Candidate],
+    definitions: Mapping[str, tuple[Schedule, Agent]],
+    grace: timedelta,
+) -> list[Verdict]:
+    by_schedule: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in due:
+        by_schedule[candidate.schedule_id].append(candidate)
+    ahead = defaultdict(list)
+    for fire in tx.fires.ahead(by_schedule) if by_schedule else ():
+        ahead[fire.schedule_id].append(fire)
+    return [
+        verdict
+        for schedule_id, candidates in by_schedule.items()
+        for verdict in judge(candidates, *definitions[schedule_id], ahead[schedule_id], grace)
+    ]
+
+
+def _write(
+    tx: Transaction,
+    verdicts: Sequence[Verdict],
+    definitions: Mapping[str, tuple[Schedule, Agent]],
+    dagster_run_id: str,
+) -> list[ClaimedFire]:
+    ends = [
+        (v.candidate.id, v.state, v.reason)
+        for v in verdicts
+        if v.decision is Decision.END and v.state is not None and v.reason is not None
+    ]
+    if ends:
+        tx.fires.end_unclaimed(ends)
+    taken = [v.candidate for v in verdicts if v.decision is Decision.DELIVER]
+    if not taken:
+        return []
+    claimed = [_claimed(c, *definitions[c.schedule_id]) for c in taken]
+    tx.fires.create_tasks([_task_row(each) for each in claimed])
+    tx.fires.claim([_claim(c, definitions[c.schedule_id][0]) for c in taken], dagster_run_id)
+    # A take-over is no new fire.
+    first = [c.schedule_id for c in taken if c.state is FireState.PLANNED]
+    if first:
+        tx.clocks.count_fires(first)
+    return claimed
+
+
+def _claim(candidate: Candidate, schedule: Schedule) -> Claim:
+    return Claim(
+        fire_id=candidate.id,
+        schedule_version=schedule.version,
+        task_id=task_id(task_name(schedule.id, candidate.id)),
+        # Taken over after its task was made: its input may have gone out already.
+        doubtful=candidate.state is FireState.TASK_CREATED,
+    )
+
+
+def _claimed(candidate: Candidate, schedule: Schedule, agent: Agent) -> ClaimedFire:
+    return ClaimedFire(
+        fire_id=candidate.id,
+        schedule_id=schedule.id,
+        agent_id=agent.id,
+        due_at=candidate.due_at,
+        attempts=candidate.attempts,
+        task_created=candidate.state is FireState.TASK_CREATED,
+        assignment=_assignment(candidate, schedule, agent),
+    )
+
+
+def _assignment(candidate: Candidate, schedule: Schedule, agent: Agent) -> Assignment:
+    name = task_name(schedule.id, candidate.id)
+    return Assignment(
+        fire_id=candidate.id,
+        agent=agent,
+        task=Task(
+            id=candidate.task_id or task_id(name),
+            name=name,
+            agent_id=agent.id,
+            status="RUNNING",
+            params=schedule.task_params,
+            task_metadata=_task_metadata(candidate, schedule),
+            created_at=candidate.seen_at,
+        ),
+        input_author=schedule.initial_input["author"],
+        input_content=schedule.initial_input["content"],
+        idempotency_key=candidate.idempotency_key,
+        event_sequence=candidate.redrive_count + 1,
+    )
+
+
+def _task_metadata(candidate: Candidate, schedule: Schedule) -> JsonObject:
+    """A person may choose the display name, but not what the fire says of itself."""
+    return {
+        "display_name": schedule.name,
+        **(schedule.task_metadata or {}),
+        "schedule_id": schedule.id,
+        "scheduled_fire_id": candidate.id,
+        "trigger_type": TriggerType.SCHEDULED.value,
+        "fire_time": utc_stamp(candidate.nominal_at),
+        "idempotency_key": candidate.idempotency_key,
+    }
+
+
+def _task_row(claimed: ClaimedFire) -> TaskRow:
+    task = claimed.assignment.task
+    return TaskRow(
+        id=task.id,
+        name=task.name,
+        agent_id=task.agent_id,
+        params=task.params,
+        task_metadata=task.task_metadata,
+    )

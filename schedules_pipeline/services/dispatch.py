@@ -1,0 +1,123 @@
+"""A dispatch: one Dagster run at work on one slice, and the fence that ends it.
+
+A run that was declared dead must not send anything any more, however it comes back (a frozen
+process that wakes, a database that was away). So it proves its life before it writes: by its
+heartbeat, by every claim and outcome, and again before each send when the last proof is old.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from schedules_pipeline.errors import DispatchEnded, NotFound, Unavailable
+from schedules_pipeline.services.store_port import Store, Transaction
+
+T = TypeVar("T")
+
+HEARTBEAT_SECONDS = 10.0
+PROOF_IS_GOOD_FOR_SECONDS = 20.0
+RETRY_SECONDS = 0.5
+
+
+class Dispatch:
+    """Begun when the first op starts, finished after the last. Threads may share it."""
+
+    def __init__(self, store: Store, dagster_run_id: str, slice_key: str) -> None:
+        self.dagster_run_id = dagster_run_id
+        self.slice_key = slice_key
+        self._store = store
+        self._proved_at = 0.0
+        self._ended = False
+        self._closing = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    def begin(self, *, by_person: bool) -> None:
+        """Insert the row and start the heartbeat.
+
+        Errors: NotFound when there is no such slice; DispatchEnded when the run was declared ended
+        before it began (it was slow, and its slice was given to another).
+        """
+        began = self._write(
+            lambda tx: tx.dispatches.begin(
+                self.dagster_run_id,
+                self.slice_key,
+                by_person=by_person,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+            )
+        )
+        if not began and not self._write(lambda tx: tx.dispatches.heartbeat(self.dagster_run_id)):
+            raise NotFound(
+                f"There is nothing to do for Dagster run {self.dagster_run_id}: either no fires "
+                f"are planned in slice {self.slice_key!r}, or the run was declared ended."
+            )
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._heart.start()
+
+    def finish(self) -> None:
+        """Say that this run writes nothing more; what it still holds may be taken over at once."""
+        self._closing.set()
+        if self._heart is not None:
+            self._heart.join()
+        if not self._ended:
+            self._ended = True
+            self._store.run(lambda tx: tx.dispatches.finish(self.dagster_run_id))
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """`work` in one transaction that holds this dispatch alive.
+
+        Waits for as long as the database is away: an outcome must not be lost. Errors:
+        DispatchEnded, and then nothing was written.
+        """
+
+        def fenced(tx: Transaction) -> T:
+            tx.dispatches.require_live(self.dagster_run_id)
+            return work(tx)
+
+        return self._write(fenced)
+
+    @property
+    def proof_is_old(self) -> bool:
+        """Whether the next send must be preceded by `prove`."""
+        return time.monotonic() - self._proved_at > PROOF_IS_GOOD_FOR_SECONDS
+
+    def prove(self) -> None:
+        """Ask the database whether this dispatch is still alive. Errors: DispatchEnded."""
+        self.write(lambda _tx: None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether this run was told that it is over."""
+        return self._ended
+
+    def _write(self, work: Callable[[Transaction], T]) -> T:
+        while True:
+            # Taken before the transaction: it may have been declared dead right after its commit.
+            began = time.monotonic()
+            try:
+                done = self._store.run(work)
+            except DispatchEnded:
+                self._ended = True
+                raise
+            except Unavailable:
+                if self._closing.is_set():
+                    raise
+                time.sleep(RETRY_SECONDS)
+                continue
+            self._proved_at = began
+            return done
+
+    def _beat(self) -> None:
+        while not self._closing.wait(HEARTBEAT_SECONDS):
+            began = time.monotonic()
+            try:
+                alive = self._store.run(lambda tx: tx.dispatches.heartbeat(self.dagster_run_id))
+            except Unavailable:
+                continue
+            if not alive:
+                self._ended = True
+                return
+            self._proved_at = max(self._proved_at, began)

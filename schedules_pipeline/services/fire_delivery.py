@@ -1,0 +1,156 @@
+"""One claimed fire, seen to its end: attempts, waits between them, and what is written when.
+
+`task_created` is committed before the input goes out, `delivered` after: so whoever takes this
+fire over knows whether its input may have been sent.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from schedules_pipeline.domain.fire import FireReason, FireState
+from schedules_pipeline.errors import DeliveryError, DispatchEnded
+from schedules_pipeline.services.claiming import ClaimedFire
+from schedules_pipeline.services.database_time import DatabaseTime
+from schedules_pipeline.services.platform_port import AgentPlatform
+from schedules_pipeline.services.slots import Slots
+from schedules_pipeline.services.store_port import Outcome
+
+ATTEMPTS = 5
+SPREAD = 0.2
+LONGEST_ERROR = 1_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRules:
+    """The wait before a second attempt, in seconds; it doubles with each, ± 20 %."""
+
+    retry_wait_seconds: float
+
+
+class InternalError(DeliveryError):
+    """A defect of ours, not the agent's doing. The log has the traceback."""
+
+    reason = "internal_error"
+
+
+class FireDelivery:
+    """The life of one claimed fire in this run."""
+
+    def __init__(
+        self,
+        claimed: ClaimedFire,
+        ticket: int,
+        *,
+        platform: AgentPlatform,
+        slots: Slots,
+        clock: DatabaseTime,
+        rules: DeliveryRules,
+        commit: Callable[[Outcome], Awaitable[bool]],
+        prove: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`ticket` is the agent's slot that was taken for it; it is given back here."""
+        self._claimed = claimed
+        self._ticket: int | None = ticket
+        self._platform = platform
+        self._slots = slots
+        self._clock = clock
+        self._rules = rules
+        self._commit = commit
+        self._prove = prove
+        self._task_created = claimed.task_created
+        self._attempts = claimed.attempts
+        self._doubtful = False
+
+    async def see_to_its_end(self) -> None:
+        """Returns when the fire's end is committed, or when it is no longer ours.
+
+        Errors: DispatchEnded.
+        """
+        try:
+            while not await self._attempt():
+                await asyncio.sleep(self._wait_seconds())
+                self._ticket = await self._slots.wait_for(self._claimed.agent_id)
+        finally:
+            self._leave_slot()
+
+    async def _attempt(self) -> bool:
+        """One attempt. True when there is nothing more to do."""
+        self._attempts += 1
+        try:
+            return await self._create_and_send()
+        except DispatchEnded:
+            raise
+        except DeliveryError as error:
+            return await self._failed(error)
+        except Exception as error:
+            log.exception("fire %s: a defect in the scheduler", self._claimed.fire_id)
+            return await self._failed(InternalError(f"{type(error).__name__}; see the run's log"))
+
+    async def _create_and_send(self) -> bool:
+        assignment = self._claimed.assignment
+        if not self._task_created:
+            await self._prove()
+            await self._platform.create_task(assignment)
+            if not await self._write(FireState.TASK_CREATED):
+                return True  # Taken from us: another dispatch sees to it.
+            self._task_created = True
+        await self._prove()
+        sent_at = self._clock.now()
+        reply = await self._platform.send_input(assignment)
+        self._leave_slot()
+        await self._write(FireState.DELIVERED, sent_at=sent_at, reply_excerpt=reply)
+        return True
+
+    async def _failed(self, error: DeliveryError) -> bool:
+        """Note what went wrong; the last attempt's error is the fire's end."""
+        self._leave_slot()
+        # Another send after this one may be the second that the agent reads.
+        self._doubtful = self._doubtful or error.input_written
+        text = str(error)[:LONGEST_ERROR]
+        if self._attempts >= ATTEMPTS:
+            await self._write(FireState.FAILED, reason=FireReason(error.reason), error=text)
+            return True
+        return not await self._write(self._state(), error=text)
+
+    def _state(self) -> FireState:
+        return FireState.TASK_CREATED if self._task_created else FireState.CLAIMED
+
+    async def _write(
+        self,
+        state: FireState,
+        *,
+        reason: FireReason | None = None,
+        error: str | None = None,
+        sent_at: datetime | None = None,
+        reply_excerpt: str | None = None,
+    ) -> bool:
+        attempts = self._attempts
+        if state is FireState.TASK_CREATED and error is None:
+            attempts -= 1  # Only a finished attempt counts: a take-over goes on from here.
+        return await self._commit(
+            Outcome(
+                fire_id=self._claimed.fire_id,
+                state=state,
+                attempts=attempts,
+                reason=reason,
+                error=error,
+                sent_at=sent_at,
+                reply_excerpt=reply_excerpt,
+                possible_duplicate=self._doubtful,
+            )
+        )
+
+    def _wait_seconds(self) -> float:
+        doubled: float = self._rules.retry_wait_seconds * 2 ** (self._attempts - 1)
+        return doubled * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311 - no secret
+
+    def _leave_slot(self) -> None:
+        if self._ticket is not None:
+            self._slots.give_back(self._claimed.agent_id, self._ticket)
+            self._ticket = None

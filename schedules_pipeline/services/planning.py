@@ -1,0 +1,136 @@
+"""Planning: every occurrence due before the frontier gets its row, exactly once.
+
+A fire and the clock that made it advance in one transaction, and the unique key stands behind it:
+two ticks, or a tick and a writer, may plan at the same time.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from schedules_pipeline.domain.planning import ClockReading, SchedulePlan, plan_schedule
+from schedules_pipeline.domain.slices import planning_frontier
+from schedules_pipeline.services.store_port import Store, Transaction
+
+SCHEDULES_PER_TRANSACTION = 500
+FIRES_PER_TRANSACTION = 2_000
+FIRES_PER_TICK = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanningRules:
+    """How far ahead to plan, and how late a fire may be before it is made up."""
+
+    horizon: timedelta
+    grace: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What a tick planned. `complete` is false when it left something to the next."""
+
+    fires: int
+    complete: bool
+
+
+class Planner:
+    """Plans what is due, schedules that are on time first."""
+
+    def __init__(self, store: Store, rules: PlanningRules) -> None:
+        self._store = store
+        self._rules = rules
+
+    def plan(self, out_of_time: Callable[[], bool]) -> Planned:
+        """Plan until nothing is due before the frontier, or the tick's bounds are reached."""
+        now = self._store.run(lambda tx: tx.now())
+        fires = 0
+        for readings in self._due(now):
+            if out_of_time() or fires >= FIRES_PER_TICK:
+                return Planned(fires=fires, complete=False)
+            fires += self._plan(readings, now)
+        return Planned(fires=fires, complete=True)
+
+    def _due(self, now: datetime) -> Iterator[Sequence[ClockReading]]:
+        """Batches of due clocks: those on time, then those that are behind.
+
+        The position moves on behind each batch, so a schedule whose row another holds is passed
+        over, not waited for.
+        """
+        frontier = planning_frontier(now, self._rules.horizon)
+        late_before = now - self._rules.grace
+        for since, until in ((late_before, frontier), (None, late_before)):
+            position: tuple[datetime, str] | None = None
+            while batch := self._read(since, until, position):
+                yield batch
+                position = (batch[-1].next_due_at, batch[-1].schedule.id)
+
+    def _read(
+        self, since: datetime | None, until: datetime, position: tuple[datetime, str] | None
+    ) -> Sequence[ClockReading]:
+        return self._store.run(
+            lambda tx: tx.clocks.read_due(
+                since=since, until=until, after=position, limit=SCHEDULES_PER_TRANSACTION
+            )
+        )
+
+    def _plan(self, readings: Sequence[ClockReading], now: datetime) -> int:
+        """Enumerate without locks, then write in transactions of a bounded number of fires."""
+        written = 0
+        for plans in _bounded(self._enumerate(readings, now)):
+            written += self._store.run(lambda tx, plans=plans: write_plans(tx, plans, now))
+        return written
+
+    def _enumerate(self, readings: Sequence[ClockReading], now: datetime) -> Iterator[SchedulePlan]:
+        for reading in readings:
+            yield _plan_one(reading, now, self._rules)
+
+
+def plan_at_once(tx: Transaction, schedule_id: str, rules: PlanningRules) -> None:
+    """Plan what this schedule has due before the frontier, in the writer's own transaction.
+
+    The writer holds the clock's row; a tick would come too late for what is due in seconds.
+    """
+    reading = tx.clocks.read(schedule_id)
+    if reading is None:
+        return
+    now = tx.now()
+    if reading.next_due_at < planning_frontier(now, rules.horizon):
+        write_plans(tx, [_plan_one(reading, now, rules)], now)
+
+
+def write_plans(tx: Transaction, plans: Sequence[SchedulePlan], now: datetime) -> int:
+    """Lock, drop what changed since it was read, insert fires and gaps, advance the clocks."""
+    standing = tx.clocks.lock_unchanged(plans)
+    kept = [plan for plan in plans if plan.schedule_id in standing]
+    if not kept:
+        return 0
+    slices = {fire.slice for plan in kept for fire in plan.fires}
+    if slices:
+        tx.slices.open(slices, now)
+    inserted = tx.fires.plan(kept)
+    tx.clocks.advance(kept)
+    return inserted
+
+
+def _plan_one(reading: ClockReading, now: datetime, rules: PlanningRules) -> SchedulePlan:
+    return plan_schedule(
+        reading,
+        now=now,
+        frontier=planning_frontier(now, rules.horizon),
+        grace=rules.grace,
+        limit=FIRES_PER_TRANSACTION,
+    )
+
+
+def _bounded(plans: Iterator[SchedulePlan]) -> Iterator[list[SchedulePlan]]:
+    """Group plans so that a transaction inserts about `FIRES_PER_TRANSACTION` fires at most."""
+    group: list[SchedulePlan] = []
+    fires = 0
+    for plan in plans:
+        if group and fires + len(plan.fires) > FIRES_PER_TRANSACTION:
+            yield group
+            group, fires = [], 0
+        group.append(plan)
+        fires += len(plan.fires)
+    if group:
+        yield group

@@ -1,0 +1,188 @@
+"""The slice's worker: claims what is due, tells the agents, writes what came of it.
+
+One event loop; the database is reached through two threads, one that claims and one that writes
+outcomes (with the heartbeat's that makes three connections). Nothing stands between a fire's due
+time and its send but the claim, task/create and the commit of `task_created`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from schedules_pipeline.errors import DispatchEnded
+from schedules_pipeline.services.agenda import Agenda
+from schedules_pipeline.services.claiming import ClaimedFire, ClaimResult, claim
+from schedules_pipeline.services.database_time import DatabaseTime
+from schedules_pipeline.services.dispatch import Dispatch
+from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
+from schedules_pipeline.services.group_commit import GroupCommit
+from schedules_pipeline.services.platform_port import AgentPlatform
+from schedules_pipeline.services.slots import Slots
+from schedules_pipeline.services.store_port import OpenFire, Outcome
+
+T = TypeVar("T")
+
+LOOK_AGAIN_SECONDS = 1.0
+LARGEST_AGENDA = 5_000
+LOCKED_RETRY = timedelta(milliseconds=20)
+WAITING_RETRY = timedelta(milliseconds=250)
+CLOCK_MARGIN_SECONDS = 0.0005
+LAST_ANSWERS_SECONDS = 2.0
+
+
+class SliceWorker:
+    """Works one slice until its minute is over and it owes nothing, or until it is stopped."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        platform: AgentPlatform,
+        clock: DatabaseTime,
+        rules: DeliveryRules,
+        *,
+        grace: timedelta,
+        ends_at: datetime,
+    ) -> None:
+        self._dispatch = dispatch
+        self._platform = platform
+        self._clock = clock
+        self._rules = rules
+        self._grace = grace
+        self._ends_at = ends_at
+        self._agenda = Agenda()
+        self._wake = asyncio.Event()
+        self._slots = Slots(on_free=self._wake.set)
+        self._outcomes = GroupCommit(self._write_outcomes)
+        self._claims = ThreadPoolExecutor(1, thread_name_prefix="claims")
+        self._writes = ThreadPoolExecutor(1, thread_name_prefix="outcomes")
+        self._in_hand: dict[str, asyncio.Task[None]] = {}
+        self._looked_at = float("-inf")
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Claim nothing more; wait up to 2 s for answers that are on their way."""
+        self._stopping = True
+        self._wake.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop."""
+        return self._stopping
+
+    async def work(self) -> None:
+        """Errors: DispatchEnded when another run has been given this slice."""
+        try:
+            while not self._stopping and await self._step():
+                pass
+            if self._stopping:
+                await self._wait_for_answers()
+        finally:
+            await self._close()
+
+    async def _step(self) -> bool:
+        """Claim what is due, or wait for what comes next. False when all is done."""
+        if self._dispatch.ended:
+            raise DispatchEnded(f"Dagster run {self._dispatch.dagster_run_id} was declared ended.")
+        self._wake.clear()
+        if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
+            await self._look()
+        due = self._agenda.take(self._clock.now(), self._slots)
+        if due:
+            await self._claim(due)
+            return True
+        if not self._agenda and not self._in_hand and self._clock.now() >= self._ends_at:
+            # The agenda may be a second old, and something may have joined since.
+            await self._look()
+            if not self._agenda:
+                return False
+        await self._wait()
+        return True
+
+    async def _look(self) -> None:
+        """Read what is open. Fires that join late are found here."""
+        looked_at = time.monotonic()
+        found = await self._in_thread(self._claims, self._read_open)
+        self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
+        self._looked_at = looked_at
+
+    def _read_open(self) -> Sequence[OpenFire]:
+        run, key = self._dispatch.dagster_run_id, self._dispatch.slice_key
+        return self._dispatch.write(lambda tx: tx.fires.open_in(key, run, LARGEST_AGENDA))
+
+    async def _claim(self, due: Sequence[OpenFire]) -> None:
+        result = await self._in_thread(self._claims, lambda: self._claim_now(due))
+        for claimed in result.claimed:
+            ticket = self._slots.take(claimed.agent_id)
+            self._in_hand[claimed.fire_id] = asyncio.create_task(self._see_to(claimed, ticket))
+        now = self._clock.now()
+        self._agenda.put_back(result.locked, now + LOCKED_RETRY)
+        self._agenda.put_back(result.waiting, now + WAITING_RETRY)
+
+    def _claim_now(self, due: Sequence[OpenFire]) -> ClaimResult:
+        run, grace = self._dispatch.dagster_run_id, self._grace
+        return self._dispatch.write(lambda tx: claim(tx, due, run, grace))
+
+    async def _see_to(self, claimed: ClaimedFire, ticket: int) -> None:
+        """One fire, from its claim to its end. Its failure is nobody else's."""
+        delivery = FireDelivery(
+            claimed,
+            ticket,
+            platform=self._platform,
+            slots=self._slots,
+            clock=self._clock,
+            rules=self._rules,
+            commit=self._outcomes.put,
+            prove=self._prove,
+        )
+        try:
+            await delivery.see_to_its_end()
+        except DispatchEnded:
+            pass  # `_step` sees it too, and ends the work.
+        finally:
+            del self._in_hand[claimed.fire_id]
+            self._wake.set()
+
+    async def _wait(self) -> None:
+        """Until the next fire is due, a slot is free, or a second has passed."""
+        next_at = self._agenda.next_at(self._slots)
+        seconds = self._looked_at + LOOK_AGAIN_SECONDS - time.monotonic()
+        if next_at is not None:
+            until_due = (next_at - self._clock.now()).total_seconds() + CLOCK_MARGIN_SECONDS
+            seconds = min(seconds, until_due)
+        if seconds > 0:
+            timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
+            await self._wake.wait()
+            timer.cancel()
+
+    async def _wait_for_answers(self) -> None:
+        if self._in_hand:
+            await asyncio.wait(self._in_hand.values(), timeout=LAST_ANSWERS_SECONDS)
+
+    async def _close(self) -> None:
+        left = list(self._in_hand.values())
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._outcomes.drained()
+        await self._platform.aclose()
+        self._claims.shutdown()
+        self._writes.shutdown()
+
+    async def _prove(self) -> None:
+        """Nothing is sent on the strength of an old proof: see `services.dispatch`."""
+        if self._dispatch.proof_is_old:
+            await self._in_thread(self._writes, self._dispatch.prove)
+
+    async def _write_outcomes(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
+        run = self._dispatch.dagster_run_id
+        kept = await self._in_thread(
+            self._writes,
+            lambda: self._dispatch.write(lambda tx: tx.fires.write_outcomes(outcomes, run)),
+        )
+        return [outcome.fire_id in kept for outcome in outcomes]
+
+    async def _in_thread(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, work)

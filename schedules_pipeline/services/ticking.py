@@ -1,0 +1,107 @@
+"""The tick: one evaluation of the clock. Everything in it can be cut off and done again."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+
+from schedules_pipeline.domain.emission import Emission, choose
+from schedules_pipeline.services.planning import Planner, PlanningRules
+from schedules_pipeline.services.store_port import EndedRun, Heartbeat, Store, Transaction
+
+TICK_SECONDS = 15.0
+LONGEST_PAUSE = timedelta(seconds=25)
+SHORTEST_SERIES = timedelta(seconds=15)
+DEAD_AFTER = timedelta(seconds=30)
+ASK_BACK = timedelta(seconds=60)
+SETTLED_PER_TICK = 20
+
+EndedRuns = Callable[[datetime], Iterable[EndedRun]]
+"""Dagster's word: which runs of the job ended since an instant."""
+
+
+class Clock:
+    """Turns due rows into fires, and slices that owe something into Dagster runs."""
+
+    def __init__(self, store: Store, rules: PlanningRules) -> None:
+        self._store = store
+        self._rules = rules
+        self._planner = Planner(store, rules)
+
+    def tick(self, ended_runs: EndedRuns) -> Sequence[Emission]:
+        """One tick; returns the Dagster runs to start.
+
+        Errors: Unavailable and its leaves; what was committed before stands, and the next tick
+        goes on from there.
+        """
+        deadline = time.monotonic() + TICK_SECONDS
+        self._finish_ended(ended_runs)
+        self._declare_dead()
+        self._planner.plan(lambda: time.monotonic() > deadline)
+        self._settle()
+        return self._store.run(self._emit)
+
+    def _finish_ended(self, ended_runs: EndedRuns) -> None:
+        """Believe Dagster's ends (never its STARTED)."""
+        beat = self._store.run(lambda tx: tx.heartbeat.read())
+        if beat is None:
+            return
+        ended = list(ended_runs(beat.ticked_at - ASK_BACK))
+        if ended:
+            self._store.run(lambda tx: _hasten(tx, tx.dispatches.finish_ended(ended)))
+
+    def _declare_dead(self) -> None:
+        """Dispatches without a heartbeat for 30 s are dead, if *we* had the database all along.
+
+        After an outage of the database everybody's heartbeat is old and nobody is dead: only a
+        series of ticks without a break may say so. Taking over follows in later transactions.
+        """
+        self._store.run(_declare_dead)
+
+    def _settle(self) -> None:
+        """Settle slices whose run did not come to do it."""
+
+        def settle(tx: Transaction) -> None:
+            over = tx.slices.over_but_open(tx.now(), SETTLED_PER_TICK)
+            if over:
+                tx.slices.settle(over)
+
+        self._store.run(settle)
+
+    def _emit(self, tx: Transaction) -> Sequence[Emission]:
+        """Choose the slices to hand to Dagster. Two ticks at once: the loser emits nothing."""
+        if not tx.try_to_be_the_only_tick():
+            return []
+        now = tx.now()
+        tx.heartbeat.write(next_heartbeat(tx.heartbeat.read(), now))
+        emissions = choose(tx.slices.owing(now, self._rules.horizon), now)
+        for emission in sorted(emissions, key=lambda e: e.slice_key):
+            tx.slices.mark_emitted(emission.slice_key, emission.emit_after)
+        return emissions
+
+
+def next_heartbeat(last: Heartbeat | None, now: datetime) -> Heartbeat:
+    """A tick more than 25 s after the one before begins a new series."""
+    if last is None:
+        return Heartbeat(ticked_at=now, tick_no=1, series_since=now)
+    unbroken = timedelta(0) <= now - last.ticked_at <= LONGEST_PAUSE
+    return Heartbeat(
+        ticked_at=now,
+        tick_no=last.tick_no + 1,
+        series_since=last.series_since if unbroken else now,
+    )
+
+
+def may_declare_death(last: Heartbeat | None, now: datetime) -> bool:
+    """Whether this tick stands at the end of an unbroken series of at least 15 s."""
+    return last is not None and now - next_heartbeat(last, now).series_since >= SHORTEST_SERIES
+
+
+def _declare_dead(tx: Transaction) -> None:
+    now = tx.now()
+    if may_declare_death(tx.heartbeat.read(), now):
+        _hasten(tx, tx.dispatches.declare_dead(now - DEAD_AFTER))
+
+
+def _hasten(tx: Transaction, slice_keys: set[str]) -> None:
+    if slice_keys:
+        tx.slices.hasten(slice_keys, tx.now())

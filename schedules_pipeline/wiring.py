@@ -1,0 +1,100 @@
+"""The composition root: which implementation serves which port. Nothing is opened before use."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from schedules_pipeline.delivery.acp import Timeouts
+from schedules_pipeline.delivery.local import LocalPlatform
+from schedules_pipeline.errors import StartupError
+from schedules_pipeline.services.dispatch import Dispatch
+from schedules_pipeline.services.dispatching import Dispatcher, DispatchRules
+from schedules_pipeline.services.fire_delivery import DeliveryRules
+from schedules_pipeline.services.planning import PlanningRules
+from schedules_pipeline.services.store_port import LandedFire
+from schedules_pipeline.services.ticking import Clock
+from schedules_pipeline.settings import Settings, with_driver
+from schedules_pipeline.store.migrate import is_migrated, migrate
+from schedules_pipeline.store.unit_of_work import PostgresStore
+
+API_CONNECTIONS = 10
+
+
+class Wiring:
+    """One process's parts."""
+
+    def __init__(self, settings: Settings, *, pool_size: int = API_CONNECTIONS) -> None:
+        """`pool_size`: connections to the database, at most 10 for the API, 3 for a run."""
+        self.settings = settings
+        self._pool_size = pool_size
+
+    @property
+    def database_url(self) -> str:
+        """For our own driver. Errors: StartupError when no database is named."""
+        if self.settings.database_url is None:
+            raise StartupError(
+                "SCHEDULES_DATABASE_URL is not set. Set it to a PostgreSQL >= 14, or use "
+                "`schedules dev`, which brings one of its own."
+            )
+        return with_driver(self.settings.database_url, "psycopg")
+
+    @cached_property
+    def store(self) -> PostgresStore:
+        """The database."""
+        return PostgresStore(self.database_url, pool_size=self._pool_size)
+
+    @cached_property
+    def rules(self) -> PlanningRules:
+        """Horizon and grace."""
+        return PlanningRules(
+            horizon=timedelta(seconds=self.settings.horizon_seconds),
+            grace=timedelta(seconds=self.settings.grace_seconds),
+        )
+
+    @cached_property
+    def clock(self) -> Clock:
+        """What the sensor evaluates."""
+        return Clock(self.store, self.rules)
+
+    @contextmanager
+    def dispatcher(self, dagster_run_id: str, slice_key: str) -> Iterator[Dispatcher]:
+        """A Dagster run's work on its slice: begun here, finished at the end."""
+        dispatch = Dispatch(self.store, dagster_run_id, slice_key)
+        dispatch.begin(by_person=False)
+        try:
+            yield Dispatcher(self.store, dispatch, self._platform, self._dispatch_rules())
+        finally:
+            dispatch.finish()
+
+    def migrate(self) -> None:
+        """Bring the tables up to date."""
+        migrate(self.database_url)
+
+    def is_migrated(self) -> bool:
+        """Whether the tables are those that this code needs."""
+        return is_migrated(self.database_url)
+
+    def landed_fires(self, since: datetime | None) -> Sequence[LandedFire]:
+        """Fires that ended after `since`, as `schedules dev` prints them."""
+        return self.store.run(lambda tx: tx.fires.landed(since))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    def _platform(self) -> LocalPlatform:
+        return LocalPlatform(
+            Timeouts(
+                connect=self.settings.connect_timeout_seconds,
+                request=self.settings.request_timeout_seconds,
+                turn=self.settings.turn_timeout_seconds,
+            )
+        )
+
+    def _dispatch_rules(self) -> DispatchRules:
+        return DispatchRules(
+            grace=timedelta(seconds=self.settings.grace_seconds),
+            delivery=DeliveryRules(retry_wait_seconds=self.settings.retry_wait_seconds),
+        )
