@@ -37,20 +37,20 @@ def _description(fire: Fire) -> str:
 
 def _metadata(record: AuditRecord) -> dict[str, dg.MetadataValue]:
     fire = record.fire
-    lateness = fire.lateness
-    found = {
+    found: dict[str, dg.MetadataValue] = {
         "nominal_at": dg.MetadataValue.timestamp(fire.nominal_at),
         "due_at": dg.MetadataValue.timestamp(fire.due_at),
         "state": dg.MetadataValue.text(_description(fire)),
         "attempts": dg.MetadataValue.int(fire.attempts),
         "fire_id": dg.MetadataValue.text(fire.id),
         "schedule_id": dg.MetadataValue.text(fire.schedule_id),
-        "task_id": fire.task_id and dg.MetadataValue.text(fire.task_id),
         "idempotency_key": dg.MetadataValue.text(fire.idempotency_key),
-        "lateness_seconds": lateness and dg.MetadataValue.float(lateness.total_seconds()),
         "possible_duplicate": dg.MetadataValue.bool(fire.possible_duplicate),
-        # An agent's words: shown as plain text, which the page escapes.
-        "error": fire.error and dg.MetadataValue.text(fire.error),
-        "reply_excerpt": fire.reply_excerpt and dg.MetadataValue.text(fire.reply_excerpt),
     }
-    return {name: value for name, value in found.items() if value is not None and value != ""}
+    if fire.lateness is not None:
+        found["lateness_seconds"] = dg.MetadataValue.float(fire.lateness.total_seconds())
+    # `error` and `reply_excerpt` are an agent's words: plain text, which the page escapes.
+    for name in ("task_id", "error", "reply_excerpt"):
+        if value := getattr(fire, name):
+            found[name] = dg.MetadataValue.text(value)
+    return found

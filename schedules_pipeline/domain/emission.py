@@ -68,4 +68,5 @@ def _emission(owing: OwingSlice, now: datetime) -> Emission:
 
 def retry_wait(emit_count: int) -> timedelta:
     """20 s after the first emission, doubling up to 10 min: a bad deploy is not hammered at."""
-    return min(FIRST_RETRY * 2 ** min(emit_count, 10), LONGEST_RETRY)
+    doublings = 1 << min(emit_count, 10)
+    return min(FIRST_RETRY * doublings, LONGEST_RETRY)

@@ -4,7 +4,7 @@ An event and its `recorded_at` cannot be one transaction (Dagster's log is Dagst
 dies between the two makes the event again. The ledger is the truth, the event log is for people.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.errors import FiresFailed
@@ -29,9 +29,12 @@ class AuditTrail:
             lambda tx: tx.fires.unrecorded(key, RECORDS_PER_COMMIT)
         ):
             yield from batch
-            made = [record.fire.id for record in batch]
-            self._dispatch.write(lambda tx, made=made: tx.fires.mark_recorded(made))
-            self._failed += [r for r in batch if r.fire.state is FireState.FAILED]
+            self._mark(batch)
+
+    def _mark(self, batch: Sequence[AuditRecord]) -> None:
+        made = [record.fire.id for record in batch]
+        self._dispatch.write(lambda tx: tx.fires.mark_recorded(made))
+        self._failed += [r for r in batch if r.fire.state is FireState.FAILED]
 
     def settle(self) -> None:
         """Close the slice if its minute is over and nothing in it is open."""

@@ -7,6 +7,7 @@ two ticks, or a tick and a writer, may plan at the same time.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from schedules_pipeline.domain.planning import ClockReading, SchedulePlan, plan_schedule
 from schedules_pipeline.domain.slices import planning_frontier
@@ -77,7 +78,7 @@ class Planner:
         """Enumerate without locks, then write in transactions of a bounded number of fires."""
         written = 0
         for plans in _bounded(self._enumerate(readings, now)):
-            written += self._store.run(lambda tx, plans=plans: write_plans(tx, plans, now))
+            written += self._store.run(partial(write_plans, plans=plans, now=now))
         return written
 
     def _enumerate(self, readings: Sequence[ClockReading], now: datetime) -> Iterator[SchedulePlan]:
