@@ -6,6 +6,7 @@ dumped, measured and thrown away by itself (docs/decisions/0001).
 """
 
 from contextlib import suppress
+from datetime import datetime
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
@@ -81,3 +82,13 @@ def without_driver(url: str) -> str:
     """The URL as libpq wants it: `postgresql://…`, no `+driver`."""
     scheme, _, rest = url.partition("://")
     return f"{scheme.split('+')[0]}://{rest}"
+
+
+def server_time(url: str) -> datetime:
+    """The database's clock, the one that decides."""
+    with psycopg.connect(without_driver(url), connect_timeout=5) as connection:
+        row = connection.execute("SELECT clock_timestamp()").fetchone()
+    if row is None:
+        raise StartupError("The database did not say what time it is.")
+    now: datetime = row[0]
+    return now

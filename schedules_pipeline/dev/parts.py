@@ -1,0 +1,210 @@
+"""The parts of the house: how each is started, when it is ready, and how it is stopped."""
+
+import http.client
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schedules_pipeline.dev.databases import dagster_url
+from schedules_pipeline.dev.home import Home
+from schedules_pipeline.dev.ports import HOST
+from schedules_pipeline.dev.postgres import EmbeddedPostgres, environment
+from schedules_pipeline.dev.processes import User
+from schedules_pipeline.settings import Settings, child_environment
+
+PROBE_SECONDS = 0.5
+
+POSTGRES = "postgres"
+CODE_SERVER = "code server"
+DAEMON = "daemon"
+WEBSERVER = "webserver"
+API = "api"
+DEMO_ASYNC = "demo-async"
+DEMO_SYNC = "demo-sync"
+# Not a part: what has to be true of the databases before those who use them may start.
+DATABASES = "databases"
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of the house, as it has to be started every time."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(repr=False)
+    # Asked with the pid while the part starts.
+    is_ready: Callable[[int], bool]
+    # Names of what must be ready before its first start. Later it goes its own way: every part
+    # bears the loss of any other for a while.
+    after: tuple[str, ...] = ()
+    prepare: Callable[[], None] = _nothing
+    user: User | None = None
+    # A code server's group holds the Dagster runs too, which outlive it.
+    whole_group: bool = True
+    # Dies with a supervisor that is killed. Not so PostgreSQL: runs go on, and write to it.
+    dies_with_us: bool = True
+    log_name: str = ""
+
+    @property
+    def log(self) -> str:
+        """The name of its log, without the ending."""
+        return self.log_name or self.name.replace(" ", "-")
+
+
+def all_parts(
+    settings: Settings, home: Home, postgres: EmbeddedPostgres | None, agent_ports: dict[str, int]
+) -> list[Part]:
+    """Every part, in the order in which their first starts are begun."""
+    parts = [_postgres(postgres)] if postgres else []
+    parts.append(_code_server(settings, home))
+    parts += [_agent(settings, home, name, port) for name, port in agent_ports.items()]
+    parts += [_api(settings, home), _daemon(settings, home), _webserver(settings, home)]
+    return parts
+
+
+def part_environment(settings: Settings, home: Home, part: str) -> dict[str, str]:
+    """What every part of ours is told through its environment."""
+    return child_environment(
+        **home.marks(part),
+        DAGSTER_HOME=str(home.dagster),
+        PYTHONUNBUFFERED="1",
+        SCHEDULES_DATABASE_URL=settings.database_url or "",
+        SCHEDULES_DAGSTER_URL=dagster_url(settings),
+        SCHEDULES_HOME=str(home.path),
+        SCHEDULES_API_HOST=settings.api_host,
+        SCHEDULES_API_PORT=str(settings.api_port),
+        SCHEDULES_UI_PORT=str(settings.ui_port),
+    )
+
+
+def _postgres(server: EmbeddedPostgres) -> Part:
+    return Part(
+        name=POSTGRES,
+        command=tuple(server.command()),
+        environment=environment(),
+        is_ready=server.is_ready,
+        prepare=server.prepare,
+        user=server.user(),
+        dies_with_us=False,
+    )
+
+
+def _code_server(settings: Settings, home: Home) -> Part:
+    return Part(
+        name=CODE_SERVER,
+        command=(
+            *_python("dagster", "api", "grpc"),
+            *("--socket", str(home.code_socket)),
+            *("--module-name", "schedules_pipeline.definitions"),
+            *("--location-name", "schedules_pipeline"),
+            "--empty-working-directory",
+        ),
+        environment=part_environment(settings, home, CODE_SERVER),
+        is_ready=lambda _pid: _listens(home.code_socket),
+        whole_group=False,
+    )
+
+
+def _agent(settings: Settings, home: Home, name: str, port: int) -> Part:
+    acp_type = "sync" if name == DEMO_SYNC else "async"
+    return Part(
+        name=name,
+        command=(
+            *_python("schedules_pipeline.dev.demo_agents"),
+            *("--acp-type", acp_type, "--port", str(port)),
+        ),
+        environment=part_environment(settings, home, name),
+        is_ready=lambda _pid: answers(HOST, port, "/healthz"),
+    )
+
+
+def _api(settings: Settings, home: Home) -> Part:
+    reachable_at = HOST if settings.api_host in ("0.0.0.0", "::") else settings.api_host  # noqa: S104
+    return Part(
+        name=API,
+        command=_python("schedules_pipeline.cli", "serve"),
+        environment=part_environment(settings, home, API),
+        is_ready=lambda _pid: answers(reachable_at, settings.api_port, "/healthz"),
+        after=(DATABASES,),
+    )
+
+
+def _daemon(settings: Settings, home: Home) -> Part:
+    # It has no port to ask; it says this once its threads run.
+    said = _SaidSinceStart(home.log(DAEMON), b"following daemons")
+    return Part(
+        name=DAEMON,
+        command=_python("dagster._daemon", "run", "--workspace", str(home.workspace)),
+        environment=part_environment(settings, home, DAEMON),
+        is_ready=said,
+        prepare=said.mark,
+        after=(DATABASES, CODE_SERVER),
+    )
+
+
+def _webserver(settings: Settings, home: Home) -> Part:
+    return Part(
+        name=WEBSERVER,
+        command=(
+            *_python("dagster_webserver", "--workspace", str(home.workspace)),
+            *("--host", HOST, "--port", str(settings.ui_port)),
+        ),
+        environment=part_environment(settings, home, WEBSERVER),
+        is_ready=lambda _pid: answers(HOST, settings.ui_port, "/server_info"),
+        after=(DATABASES, CODE_SERVER),
+    )
+
+
+def _python(module: str, *arguments: str) -> tuple[str, ...]:
+    # Not the scripts in .venv/bin: their first lines break when the folder's path is long.
+    return (sys.executable, "-m", module, *arguments)
+
+
+def answers(host: str, port: int, path: str) -> bool:
+    """Whether a GET there is answered with a 2xx."""
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_SECONDS)
+    try:
+        connection.request("GET", path)
+        return 200 <= connection.getresponse().status < 300
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _listens(path: Path) -> bool:
+    # The code server binds its socket when the code is loaded.
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PROBE_SECONDS)
+        with suppress(OSError):
+            client.connect(os.fspath(path))
+            return True
+    return False
+
+
+class _SaidSinceStart:
+    """Whether a log holds this text, written since `mark()`."""
+
+    def __init__(self, log: Path, text: bytes) -> None:
+        self._log = log
+        self._text = text
+        self._from = 0
+
+    def mark(self) -> None:
+        """What is in the log by now does not count."""
+        with suppress(OSError):
+            self._from = self._log.stat().st_size
+
+    def __call__(self, _pid: int) -> bool:
+        with suppress(OSError), self._log.open("rb") as file:
+            file.seek(self._from)
+            return self._text in file.read(65_536)
+        return False

@@ -1,0 +1,120 @@
+"""Stopping the house, in the order that loses nothing, within 10 seconds, down to the last process.
+
+    daemon, webserver     so that nobody starts another Dagster run
+    the Dagster runs      interrupted: they stop claiming, wait for answers, write what became of it
+    API, agents, code     what the runs needed
+    PostgreSQL            last, since everybody writes to it
+    whatever is left      anything that carries this home's mark
+
+Each step has a few seconds; what has not ended by then is killed. A killed run costs no fire: the
+ledger says what it held, and the clock emits that again.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+
+from schedules_pipeline.dev.home import Home, Record
+from schedules_pipeline.dev.parts import CODE_SERVER, DAEMON, POSTGRES, WEBSERVER
+from schedules_pipeline.dev.processes import PROC, Identity, wait_until_gone
+
+# In all less than 10 s, with what waiting and killing add.
+STARTERS_SECONDS = 1.5
+RUNS_SECONDS = 4.0
+SERVERS_SECONDS = 1.5
+POSTGRES_SECONDS = 1.5
+KILLED_SECONDS = 0.2
+
+
+def _nothing() -> None:
+    pass
+
+
+def stop_house(
+    home: Home,
+    records: Mapping[str, Record],
+    before_postgres: Callable[[], None] = _nothing,
+) -> None:
+    """Stop these parts of this home, and every process that they started."""
+    starters = {name: records[name] for name in (DAEMON, WEBSERVER) if name in records}
+    last = (DAEMON, WEBSERVER, POSTGRES)
+    servers = {name: record for name, record in records.items() if name not in last}
+
+    _stop_parts(starters.values(), STARTERS_SECONDS)
+    _stop_runs(home, records.get(CODE_SERVER))
+    _stop_parts(servers.values(), SERVERS_SECONDS)
+    before_postgres()
+    if POSTGRES in records:
+        _stop_postgres(records[POSTGRES].identity)
+    _kill_all(home.processes())
+
+
+def reap(parts: Collection[int]) -> None:
+    """Collect the dead among our adopted children, those that are no parts.
+
+    A dead code server's runs become children of the supervisor. Whoever ends up with a dead child
+    has to ask for its exit code, or it stays in the process table.
+    """
+    with suppress(ChildProcessError):
+        # Only a look: the exit code of a part is for whoever watches that part.
+        while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if dead.si_pid in parts:
+                return
+            os.waitpid(dead.si_pid, os.WNOHANG)
+
+
+def runs(home: Home, code_server: Record | None) -> list[Identity]:
+    """The live Dagster runs of this home: what its code server started, this one or one before."""
+    server = code_server.pid if code_server else 0
+    return [
+        process
+        for process in home.processes(CODE_SERVER)
+        if process.pid != server and _is_run(process.pid)
+    ]
+
+
+def _stop_parts(parts: Iterable[Record], seconds: float) -> None:
+    parts = list(parts)
+    for part in parts:
+        part.identity.kill(signal.SIGTERM, group=part.whole_group)
+    wait_until_gone([part.identity for part in parts], seconds)
+    for part in parts:
+        # A group whose leader has ended is left to the last step: its number may be taken anew.
+        part.identity.kill(signal.SIGKILL, group=part.whole_group)
+    wait_until_gone([part.identity for part in parts], KILLED_SECONDS)
+
+
+def _stop_runs(home: Home, code_server: Record | None) -> None:
+    found = runs(home, code_server)
+    for run in found:
+        run.kill(signal.SIGINT)
+    wait_until_gone(found, RUNS_SECONDS)
+    # Again, since one may have been on its way when we looked.
+    _kill_all(runs(home, code_server))
+
+
+def _stop_postgres(server: Identity) -> None:
+    # Fast: clients are cut off. Immediate: without a checkpoint, the next start recovers. Both
+    # lose nothing. Killed, its children still have to notice.
+    for number, seconds in (
+        (signal.SIGINT, POSTGRES_SECONDS),
+        (signal.SIGQUIT, KILLED_SECONDS),
+        (signal.SIGKILL, KILLED_SECONDS),
+    ):
+        server.kill(number)
+        if not wait_until_gone([server], seconds):
+            return
+
+
+def _kill_all(processes: list[Identity]) -> None:
+    for process in processes:
+        process.kill(signal.SIGKILL)
+    wait_until_gone(processes, KILLED_SECONDS)
+
+
+def _is_run(pid: int) -> bool:
+    # Python's own helper ignores SIGINT, and ends when the last run and the server have.
+    with suppress(OSError):
+        return b"resource_tracker" not in (PROC / str(pid) / "cmdline").read_bytes()
+    return False
