@@ -54,6 +54,7 @@ class ScheduleActivity:
     """What the clock knows of a schedule: the live fields of the REST API."""
 
     schedule_id: str
+    seen_at: datetime
     next_nominal_at: datetime | None
     planned_ahead: tuple[datetime, ...]
     skipped: tuple[datetime, ...]
@@ -166,10 +167,14 @@ class EndedRun:
 class AgentRepository(Protocol):
     """Agents of the local platform."""
 
-    def register(self, agent: Agent) -> Agent:
-        """Insert, or update the agent of that name; its id and api_key stay what they were."""
+    def register(self, agent: Agent) -> Agent | None:
+        """Insert, or update the agent of that name; its id and api_key stay what they were.
+
+        None when another agent, of another name, has that id.
+        """
 
     def get(self, agent_id: str) -> Agent | None: ...
+    def get_by_name(self, name: str) -> Agent | None: ...
     def list(self, *, limit: int, offset: int) -> Sequence[Agent]: ...
 
 
@@ -190,16 +195,28 @@ class ScheduleRepository(Protocol):
         """Soft delete; returns the row as it is now, None if it was not active."""
 
     def record_change(
-        self, before: Schedule | None, after: Schedule, operation: str, tzdata_version: str
+        self,
+        before: Schedule | None,
+        after: Schedule,
+        *,
+        operation: str,
+        actor: JsonObject,
+        tzdata_version: str,
     ) -> None:
         """Append to the change history."""
 
-    def activity(
-        self, schedule_ids: Collection[str], now: datetime
-    ) -> Mapping[str, ScheduleActivity]:
-        """The live fields of many schedules at the cost of one."""
+    def skips(self, schedule_id: str) -> frozenset[datetime]:
+        """The nominal times that a person took out, past ones too."""
 
-    def fires(self, schedule_id: str, *, limit: int, cursor: str | None) -> FirePage: ...
+    def activity(
+        self, schedule_ids: Collection[str], *, ahead: int
+    ) -> Mapping[str, ScheduleActivity]:
+        """The live fields of many schedules at the cost of one; `ahead` bounds planned fires."""
+
+    def fires(
+        self, schedule_id: str, *, limit: int, after: tuple[datetime, str] | None
+    ) -> Sequence[Fire]:
+        """Newest nominal time first; those that come behind `after` (nominal time, id)."""
 
 
 class ClockRepository(Protocol):

@@ -7,16 +7,17 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from schedules_pipeline.domain.cadence import Cadence
+from schedules_pipeline.domain.cadence import Cadence, CronDayMatch, DstFold, DstGap
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
 from schedules_pipeline.domain.schedule import AcpType, Agent, AgentStatus, Schedule
 from schedules_pipeline.services.store_port import Fire
 
 SCHEDULE_COLUMNS = """
     s.id as schedule_id, s.agent_id, s.name as schedule_name, s.description, s.cron_expression,
-    s.interval_seconds, s.timezone, s.start_at, s.end_at, s.paused, s.task_params,
-    s.task_metadata, s.initial_input, s.creator_principal, s.version, s.created_at, s.updated_at,
-    s.deleted_at
+    s.interval_seconds, s.interval_phase_seconds, s.fire_at, s.timezone, s.cron_day_match,
+    s.exclude_cron, s.dst_gap, s.dst_fold, s.start_at, s.end_at, s.jitter_seconds, s.paused,
+    s.task_params, s.task_metadata, s.initial_input, s.creator_principal, s.version,
+    s.created_at, s.updated_at, s.deleted_at
 """
 
 AGENT_COLUMNS = """
@@ -56,9 +57,16 @@ def _cadence(row: Row[Any]) -> Cadence:
     return Cadence(
         cron_expression=row.cron_expression,
         interval_seconds=row.interval_seconds,
+        interval_phase_seconds=row.interval_phase_seconds,
+        fire_at=row.fire_at,
         timezone=row.timezone,
+        cron_day_match=CronDayMatch(row.cron_day_match),
+        exclude_cron=tuple(row.exclude_cron),
+        dst_gap=DstGap(row.dst_gap),
+        dst_fold=DstFold(row.dst_fold),
         start_at=row.start_at,
         end_at=row.end_at,
+        jitter_seconds=row.jitter_seconds,
     )
 
 

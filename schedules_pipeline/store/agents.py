@@ -1,0 +1,89 @@
+"""Agents of the local platform."""
+
+import json
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from schedules_pipeline.domain.schedule import Agent
+from schedules_pipeline.store.rows import AGENT_COLUMNS, agent_from
+
+INSERT = f"""
+    insert into agents as a
+        (id, name, description, acp_type, acp_url, status, api_key, registration_metadata,
+         agent_input_type, created_at, updated_at, registered_at)
+    values (:id, :name, :description, :acp_type, :acp_url, :status, :api_key,
+            cast(:metadata as jsonb), :input_type, :now, :now, :now)
+    on conflict do nothing
+    returning {AGENT_COLUMNS}
+"""  # noqa: S608 - a constant of ours
+
+UPDATE = f"""
+    update agents a
+    set description = :description, acp_type = :acp_type, acp_url = :acp_url, status = :status,
+        registration_metadata = cast(:metadata as jsonb), agent_input_type = :input_type,
+        updated_at = :now, registered_at = :now
+    where a.name = :name
+    returning {AGENT_COLUMNS}
+"""  # noqa: S608 - a constant of ours
+
+
+class PostgresAgents:
+    """See `services.store_port.AgentRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def register(self, agent: Agent) -> Agent | None:
+        """Insert, or update the agent of that name; its id, key and creation stay what they were.
+
+        None when another agent, of another name, has that id. Two statements, for two constraints
+        may object: whichever did, the second statement sees what the winner committed.
+        """
+        values = _values(agent)
+        row = self._connection.execute(text(INSERT), values).first()
+        if row is None:
+            row = self._connection.execute(text(UPDATE), values).first()
+        return None if row is None else agent_from(row)
+
+    def get(self, agent_id: str) -> Agent | None:
+        """None when there is no such agent."""
+        return self._one("a.id", agent_id)
+
+    def get_by_name(self, name: str) -> Agent | None:
+        """None when there is no such agent."""
+        return self._one("a.name", name)
+
+    def list(self, *, limit: int, offset: int) -> Sequence[Agent]:
+        """Newest first."""
+        rows = self._connection.execute(
+            text(f"""
+                select {AGENT_COLUMNS} from agents a
+                order by a.created_at desc, a.id limit :limit offset :offset
+            """),  # noqa: S608 - a constant of ours
+            {"limit": limit, "offset": offset},
+        )
+        return [agent_from(row) for row in rows]
+
+    def _one(self, column: str, value: str) -> Agent | None:
+        found = self._connection.execute(
+            text(f"select {AGENT_COLUMNS} from agents a where {column} = :value"),  # noqa: S608
+            {"value": value},
+        ).first()
+        return None if found is None else agent_from(found)
+
+
+def _values(agent: Agent) -> dict[str, object]:
+    metadata = agent.registration_metadata
+    return {
+        "id": agent.id,
+        "name": agent.name,
+        "description": agent.description,
+        "acp_type": agent.acp_type.value,
+        "acp_url": agent.acp_url,
+        "status": agent.status.value,
+        "api_key": agent.api_key,
+        "metadata": None if metadata is None else json.dumps(metadata),
+        "input_type": agent.agent_input_type,
+        "now": agent.registered_at,
+    }

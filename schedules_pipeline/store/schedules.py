@@ -1,0 +1,209 @@
+"""Definitions, their skips, their change history, and what the clock knows of them."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from schedules_pipeline.domain.schedule import JsonObject, Schedule
+from schedules_pipeline.services.store_port import Fire, ScheduleActivity
+from schedules_pipeline.store.rows import FIRE_COLUMNS, SCHEDULE_COLUMNS, fire_from, schedule_from
+
+# The name's uniqueness is decided here, by the index, never by looking first.
+INSERT = """
+    insert into agent_run_schedules
+        (id, agent_id, name, description, cron_expression, interval_seconds,
+         interval_phase_seconds, fire_at, timezone, cron_day_match, exclude_cron, dst_gap, dst_fold,
+         start_at, end_at, jitter_seconds, paused, task_params, task_metadata, initial_input,
+         creator_principal, version, created_at, updated_at)
+    values (:id, :agent_id, :name, :description, :cron_expression, :interval_seconds,
+            :interval_phase_seconds, :fire_at, :timezone, :cron_day_match,
+            cast(:exclude_cron as text[]), :dst_gap, :dst_fold, :start_at, :end_at,
+            :jitter_seconds, :paused, cast(:task_params as jsonb), cast(:task_metadata as jsonb),
+            cast(:initial_input as jsonb), cast(:creator_principal as jsonb), :version,
+            :created_at, :updated_at)
+    on conflict (agent_id, name) where deleted_at is null do nothing
+    returning id
+"""
+
+# A jittered fire's nominal time may be past while its due time is ahead; the bound on the nominal
+# time is what the index serves.
+ACTIVITY = """
+    select c.schedule_id, c.next_nominal_at, c.last_fire_at, c.fire_count,
+           statement_timestamp() as seen_at,
+           array(select f.nominal_at from fires f
+                 where f.schedule_id = c.schedule_id and f.state = 'planned'
+                   and f.nominal_at
+                       > statement_timestamp() - make_interval(secs => s.jitter_seconds)
+                   and f.due_at > statement_timestamp()
+                 order by f.nominal_at limit :most) as planned_ahead,
+           array(select k.nominal_at from schedule_skips k
+                 where k.schedule_id = c.schedule_id and k.nominal_at > statement_timestamp()
+                 order by k.nominal_at) as skipped
+    from schedule_clock c join agent_run_schedules s on s.id = c.schedule_id
+    where c.schedule_id = any(:ids)
+"""
+
+
+class PostgresSchedules:
+    """See `services.store_port.ScheduleRepository`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(self, schedule: Schedule) -> bool:
+        """False if the agent has an active schedule of that name."""
+        inserted = self._connection.execute(text(INSERT), _columns(schedule))
+        return inserted.first() is not None
+
+    def get(self, agent_id: str, schedule_id: str) -> Schedule | None:
+        """An active one; None when absent, deleted, or another agent's."""
+        return self._one("s.agent_id = :agent_id and s.id = :key", agent_id, schedule_id)
+
+    def get_by_name(self, agent_id: str, name: str) -> Schedule | None:
+        """The active one of that name."""
+        return self._one("s.agent_id = :agent_id and s.name = :key", agent_id, name)
+
+    def list(self, agent_id: str, *, limit: int) -> Sequence[Schedule]:
+        """Active ones, newest first."""
+        rows = self._connection.execute(
+            text(f"""
+                select {SCHEDULE_COLUMNS} from agent_run_schedules s
+                where s.agent_id = :agent_id and s.deleted_at is null
+                order by s.created_at desc, s.id limit :limit
+            """),  # noqa: S608 - a constant of ours
+            {"agent_id": agent_id, "limit": limit},
+        )
+        return [schedule_from(row) for row in rows]
+
+    def mark_deleted(self, schedule_id: str) -> Schedule | None:
+        """Soft delete; returns the row as it is now, None if it was not active."""
+        row = self._connection.execute(
+            text(f"""
+                update agent_run_schedules s
+                set deleted_at = statement_timestamp(), updated_at = statement_timestamp(),
+                    version = s.version + 1
+                where s.id = :id and s.deleted_at is null
+                returning {SCHEDULE_COLUMNS}
+            """),  # noqa: S608 - a constant of ours
+            {"id": schedule_id},
+        ).first()
+        return None if row is None else schedule_from(row)
+
+    def record_change(
+        self,
+        before: Schedule | None,
+        after: Schedule,
+        *,
+        operation: str,
+        actor: JsonObject,
+        tzdata_version: str,
+    ) -> None:
+        """Append to the change history."""
+        self._connection.execute(
+            text("""
+                insert into schedule_changes
+                    (schedule_id, version, operation, actor, tzdata_version, before, after)
+                values (:id, :version, :operation, cast(:actor as jsonb), :tzdata,
+                        cast(:before as jsonb), cast(:after as jsonb))
+            """),
+            {
+                "id": after.id,
+                "version": after.version,
+                "operation": operation,
+                "actor": json.dumps(actor),
+                "tzdata": tzdata_version,
+                "before": None if before is None else _definition(before),
+                "after": _definition(after),
+            },
+        )
+
+    def skips(self, schedule_id: str) -> frozenset[datetime]:
+        """The nominal times that a person took out, past ones too."""
+        rows = self._connection.execute(
+            text("select nominal_at from schedule_skips where schedule_id = :id"),
+            {"id": schedule_id},
+        )
+        return frozenset(rows.scalars())
+
+    def activity(
+        self, schedule_ids: Collection[str], *, ahead: int
+    ) -> Mapping[str, ScheduleActivity]:
+        """The live fields of many schedules at the cost of one."""
+        rows = self._connection.execute(
+            text(ACTIVITY), {"ids": list(schedule_ids), "most": ahead}
+        ).all()
+        return {row.schedule_id: _activity(row) for row in rows}
+
+    def fires(
+        self, schedule_id: str, *, limit: int, after: tuple[datetime, str] | None
+    ) -> Sequence[Fire]:
+        """Newest nominal time first; those that come behind `after` (nominal time, id)."""
+        nominal, fire_id = after or (None, "")
+        rows = self._connection.execute(
+            text(f"""
+                select {FIRE_COLUMNS} from fires f
+                where f.schedule_id = :schedule_id
+                  and (cast(:nominal as timestamptz) is null
+                       or (f.nominal_at <= :nominal
+                           and (f.nominal_at < :nominal or f.id > :fire_id)))
+                order by f.nominal_at desc, f.id limit :limit
+            """),  # noqa: S608 - a constant of ours
+            {"schedule_id": schedule_id, "nominal": nominal, "fire_id": fire_id, "limit": limit},
+        )
+        return [fire_from(row) for row in rows]
+
+    def _one(self, condition: str, agent_id: str, key: str) -> Schedule | None:
+        row = self._connection.execute(
+            text(f"""
+                select {SCHEDULE_COLUMNS} from agent_run_schedules s
+                where {condition} and s.deleted_at is null
+            """),  # noqa: S608 - constants of ours
+            {"agent_id": agent_id, "key": key},
+        ).first()
+        return None if row is None else schedule_from(row)
+
+
+def _columns(schedule: Schedule) -> dict[str, Any]:
+    cadence = schedule.cadence
+    return {
+        **asdict(cadence),
+        "exclude_cron": list(cadence.exclude_cron),
+        "id": schedule.id,
+        "agent_id": schedule.agent_id,
+        "name": schedule.name,
+        "description": schedule.description,
+        "paused": schedule.paused,
+        "task_params": _json(schedule.task_params),
+        "task_metadata": _json(schedule.task_metadata),
+        "initial_input": _json(schedule.initial_input),
+        "creator_principal": _json(schedule.creator_principal),
+        "version": schedule.version,
+        "created_at": schedule.created_at,
+        "updated_at": schedule.updated_at,
+    }
+
+
+def _json(value: JsonObject | None) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+def _definition(schedule: Schedule) -> str:
+    """The whole definition, as the change history keeps it."""
+    fields = asdict(schedule)
+    return json.dumps({**fields.pop("cadence"), **fields}, default=datetime.isoformat)
+
+
+def _activity(row: Row[Any]) -> ScheduleActivity:
+    return ScheduleActivity(
+        schedule_id=row.schedule_id,
+        seen_at=row.seen_at,
+        next_nominal_at=row.next_nominal_at,
+        planned_ahead=tuple(row.planned_ahead),
+        skipped=tuple(row.skipped),
+        last_fire_at=row.last_fire_at,
+        fire_count=row.fire_count,
+    )
