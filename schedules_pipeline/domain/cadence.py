@@ -20,6 +20,7 @@ from schedules_pipeline.domain.zones import (
     HORIZON_START,
     LAST_YEAR,
     Zone,
+    instant_from,
     instant_of,
     load_zone,
 )
@@ -161,7 +162,7 @@ def _zone(cadence: Cadence, expression: Expression | None) -> Zone:
             f"{cadence.timezone!r} contradicts 'CRON_TZ={prefix}' in cron_expression; "
             "give one of them",
         )
-    return load_zone(prefix)
+    return load_zone(prefix, "cron_expression")
 
 
 def _timeline(cadence: Cadence, expression: Expression | None, zone: Zone) -> Timeline:
@@ -203,10 +204,7 @@ def _exclusions(cadence: Cadence, zone: Zone) -> Exclusions | None:
 
 def _first(moment: datetime | None) -> int:
     """The first whole second that is not before `moment`."""
-    if moment is None:
-        return HORIZON_START
-    whole = instant_of(moment)
-    return whole + 1 if moment.microsecond else whole
+    return HORIZON_START if moment is None else instant_from(moment)
 
 
 def _last(moment: datetime | None) -> int:

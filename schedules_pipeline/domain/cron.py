@@ -50,9 +50,26 @@ class Cron:
 
     @cached_property
     def finer_than_a_day(self) -> bool:
-        """Whether the hour field has a wildcard or a step, or lists every hour."""
+        """Whether it fires in several hours by a wildcard or step, or in every hour of the day."""
         hour = self.fields.hour
-        return "*" in hour or "/" in hour or len(self._hours) == 24
+        repeats = "*" in hour or "/" in hour
+        return len(self._hours) == 24 or (repeats and len(self._hours) > 1)
+
+    @property
+    def every_hour(self) -> bool:
+        """Whether no hour of the day is left out."""
+        return len(self._hours) == 24
+
+    @property
+    def needs_both_days(self) -> bool:
+        """Whether a day must match both day fields; else one of them is enough."""
+        return self._simulator is None or bool(self._simulator.day_and)
+
+    @property
+    def takes_either_day(self) -> bool:
+        """Whether both day fields are restricted and one of them is enough."""
+        restricted = "*" not in (self.fields.day_of_month, self.fields.day_of_week)
+        return restricted and not self.needs_both_days
 
     @cached_property
     def first_wall(self) -> int | None:

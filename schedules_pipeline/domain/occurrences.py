@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.cadence import Cadence, compile_cadence
 from schedules_pipeline.domain.search import within_horizon
-from schedules_pipeline.domain.zones import HORIZON_END, instant_of, moment_of
+from schedules_pipeline.domain.zones import HORIZON_END, instant_from, instant_of, moment_of
 
 
 def occurrences(
@@ -48,7 +48,7 @@ def previous_occurrence(cadence: Cadence, before: datetime) -> datetime | None:
     Raises:
         InvalidCadence: the cadence cannot be understood, or the search gave up.
     """
-    found = compile_cadence(cadence).previous(within_horizon(_rounded_up(before)))
+    found = compile_cadence(cadence).previous(within_horizon(instant_from(before)))
     return None if found is None else moment_of(found)
 
 
@@ -81,7 +81,3 @@ def due_at(cadence: Cadence, schedule_id: str, nominal: datetime) -> datetime:
     digest = hashlib.sha256(f"{schedule_id}\0{at}".encode()).digest()
     # The upper bits of the product: evenly spread over [0, spread), without a modulo's bias.
     return nominal + timedelta(milliseconds=int.from_bytes(digest[:8]) * spread >> 64)
-
-
-def _rounded_up(moment: datetime) -> int:
-    return instant_of(moment) + (1 if moment.microsecond else 0)

@@ -14,6 +14,9 @@ A span is as much as one exclusion covers in one piece: a second, a minute, an h
 20,000 excluded days are 54 years.
 """
 
+MAX_COUNTED_SPANS = 50_000
+"""How many excluded spans one count steps over before it gives up: days of a century, and more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
@@ -28,6 +31,12 @@ class Exclusions:
         wall = instant + stretch.offset
         ends = [cron.matches_until(wall) for cron in self.crons if cron.matches(wall)]
         return min(max(ends) - stretch.offset, stretch.end - 1) if ends else None
+
+    def next_change(self, instant: int) -> int:
+        """Given that `instant` is not excluded: some later time up to which nothing is."""
+        stretch = self.zone.at(instant)
+        walls = [cron.next_wall(instant + stretch.offset) for cron in self.crons]
+        return min([stretch.end, *(wall - stretch.offset for wall in walls if wall is not None)])
 
     def since(self, instant: int) -> int | None:
         """The mirror image of `until`."""
@@ -81,19 +90,39 @@ class Search:
         raise _gave_up(before)
 
     def count(self, low: int, high: int) -> int:
-        """How many occurrences lie in `[low, high)`."""
+        """How many occurrences lie in `[low, high)`.
+
+        Raises:
+            InvalidCadence: there are more than `MAX_COUNTED_SPANS` excluded spans among them.
+        """
         low, high = max(low, self.first), min(high, self.last + 1)
         if not self.exclusions:
             return self.timeline.count(low, high)
-        number, at = 0, self.next(low - 1)
-        while at is not None and at < high:
-            number, at = number + 1, self.next(at)
+        number, at, spans = 0, low, 0
+        while at < high:
+            excluded_until = self.exclusions.until(at)
+            if excluded_until is not None:
+                at, spans = excluded_until + 1, spans + 1
+                continue
+            # Between two exclusions there is nothing to walk along: the timeline counts by itself.
+            free_until = min(high, self.exclusions.next_change(at))
+            number, at = number + self.timeline.count(at, free_until), free_until
+            if spans > MAX_COUNTED_SPANS:
+                raise _counted_too_long(at)
         return number
 
 
 def within_horizon(instant: int) -> int:
     """`instant`, or the nearer end of the horizon."""
     return min(max(instant, HORIZON_START - 1), HORIZON_END)
+
+
+def _counted_too_long(at: int) -> InvalidCadence:
+    return InvalidCadence(
+        "exclude_cron",
+        f"counting gave up at {moment_of(at).isoformat()} after {MAX_COUNTED_SPANS:,} excluded "
+        "spans; count over a shorter range",
+    )
 
 
 def _gave_up(at: int) -> InvalidCadence:

@@ -143,10 +143,19 @@ class CronTimeline:
     def _count_in(self, stretch: Stretch, low: int, high: int) -> int:
         opens, closes = max(low, self._opens(stretch)), min(high, self._closes(stretch))
         regular = self.cron.count(opens + stretch.offset, closes + stretch.offset)
-        return regular + int(low <= stretch.start and self._is_moved(stretch))
+        return regular + int(low <= stretch.start and self._begins_moved(stretch))
 
-    def _is_moved(self, stretch: Stretch) -> bool:
-        """Whether the stretch begins with an occurrence that a gap has moved there."""
+    def is_moved(self, instant: int) -> bool:
+        """Whether the occurrence at `instant` stands for wall times that a gap swallowed."""
+        stretch = self.zone.at(instant)
+        return instant == stretch.start and self._begins_moved(stretch)
+
+    def loses_in_gap(self, stretch: Stretch) -> bool:
+        """Whether the gap before the stretch swallows wall times of a cadence with fixed ones."""
+        gap = stretch.gap
+        return gap is not None and not self.cron.every_hour and self.cron.count(*gap) > 0
+
+    def _begins_moved(self, stretch: Stretch) -> bool:
         gap = stretch.gap
         if gap is None or not self.run_after_gap:
             return False

@@ -67,6 +67,10 @@ class Stretch:
         """From this instant on its wall times will be repeated by the next (else its end)."""
         return self.end - max(0, self.offset - self.offset_after)
 
+    def comes_twice(self, instant: int) -> bool:
+        """Whether the wall time of `instant`, which lies in this stretch, comes twice."""
+        return instant < self.second_pass_until or instant >= self.first_pass_from
+
 
 class Zone:
     """A time zone's stretches over the horizon, ready to be searched."""
@@ -92,6 +96,12 @@ def instant_of(moment: datetime) -> int:
     return since.days * 86_400 + since.seconds
 
 
+def instant_from(moment: datetime) -> int:
+    """Whole seconds since the Unix epoch, rounded up."""
+    since = moment - EPOCH
+    return since.days * 86_400 + since.seconds + (1 if since.microseconds else 0)
+
+
 def moment_of(instant: int) -> datetime:
     """The inverse of `instant_of`, in UTC."""
     return EPOCH + timedelta(seconds=instant)
@@ -104,15 +114,15 @@ def zone_names() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1024)
-def load_zone(name: str) -> Zone:
-    """The zone called `name`.
+def load_zone(name: str, field: str = "timezone") -> Zone:
+    """The zone called `name`. `field` is where the caller got it from, for the error.
 
     Raises:
         InvalidCadence: there is no such zone in the `tzdata` package.
     """
     # Membership comes first: a name is never used as a path before it is known to be one of ours.
     if name not in zone_names():
-        raise InvalidCadence("timezone", _unknown(name))
+        raise InvalidCadence(field, _unknown(name))
     with (resources.files("tzdata") / "zoneinfo").joinpath(*name.split("/")).open("rb") as file:
         return Zone(name, ZoneInfo.from_file(file, key=name))
 
