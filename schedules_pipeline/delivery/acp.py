@@ -7,9 +7,9 @@ environment) and takes a third of the throughput.
 
 import asyncio
 import json
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -17,11 +17,10 @@ from uuid import uuid4
 
 import aiohttp
 import httpx
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
 
 from schedules_pipeline.delivery import envelopes
+from schedules_pipeline.delivery.connections import ATTEMPT, Attempt, open_transport
 from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut, Unreachable
@@ -31,13 +30,8 @@ REPLY_BYTES = 1 << 20
 """The largest JSON reply, and the largest line of a streamed one."""
 STREAM_BYTES = 64 << 20
 """The largest streamed reply in all: some 300,000 updates of one token each."""
-CONNECTIONS = 4_096
-"""In all, to all agents: hung requests pile up here for up to `Timeouts.request` seconds."""
-KEEPALIVE_SECONDS = 1.5
-"""How long an idle connection is kept: less than agents' servers keep it (gunicorn 2 s, uvicorn
-5 s), so that it is we who close it, and not the agent just as we write an input."""
-
 _BODY_CHUNK = 256 << 10
+_NO_ADDRESS = "The agent's acp_url is not an http(s) address: {}."
 _Result = TypeVar("_Result")
 
 
@@ -56,38 +50,6 @@ class Timeouts:
     its places, and its slice's Dagster run, for ever; nobody waits an hour for one HTTP answer."""
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """What is known of the request under way."""
-
-    carries_input: bool
-    read_seconds: float
-    deadline_seconds: float
-    connected: bool = False
-
-    @property
-    def input_written(self) -> bool:
-        return self.carries_input and self.connected
-
-
-_ATTEMPT: ContextVar[_Attempt] = ContextVar("acp_attempt")
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Notes when a request gets its connection: before that, not one byte can have been written.
-
-    Exceptions alone do not tell: a deadline strikes in either phase, and httpx-aiohttp says
-    `ConnectTimeout` for a connection that is lost at any time.
-    """
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        _ATTEMPT.get().connected = True
-        return connection
-
-
 class AcpClient:
     """Speaks ACP to any number of agents over kept-alive connections.
 
@@ -99,6 +61,7 @@ class AcpClient:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
+        self._tls = ssl.create_default_context()  # 20 ms: here, not before the first fire
         self._transport: AiohttpTransport | None = None
 
     async def create_task(self, assignment: Assignment) -> None:
@@ -112,7 +75,7 @@ class AcpClient:
     async def send_message(self, assignment: Assignment) -> str | None:
         """`message/send`: the agent answers at once. Returns the beginning of its answer."""
         envelope = envelopes.message_send(assignment)
-        attempt = _Attempt(
+        attempt = Attempt(
             carries_input=True,
             read_seconds=self._timeouts.turn,
             deadline_seconds=self._timeouts.turn_total,
@@ -132,7 +95,7 @@ class AcpClient:
         self, assignment: Assignment, envelope: JsonObject, *, carries_input: bool
     ) -> None:
         seconds = self._timeouts.request
-        attempt = _Attempt(carries_input, read_seconds=seconds, deadline_seconds=seconds)
+        attempt = Attempt(carries_input, read_seconds=seconds, deadline_seconds=seconds)
         request = self._request(assignment, envelope, attempt, accept="application/json")
 
         async def read(response: httpx.Response) -> None:
@@ -141,7 +104,7 @@ class AcpClient:
         await self._exchange(request, attempt, read)
 
     def _request(
-        self, assignment: Assignment, envelope: JsonObject, attempt: _Attempt, *, accept: str
+        self, assignment: Assignment, envelope: JsonObject, attempt: Attempt, *, accept: str
     ) -> httpx.Request:
         body = json.dumps(envelope).encode()
         headers = {
@@ -169,10 +132,10 @@ class AcpClient:
     async def _exchange(
         self,
         request: httpx.Request,
-        attempt: _Attempt,
+        attempt: Attempt,
         read: Callable[[httpx.Response], Awaitable[_Result]],
     ) -> _Result:
-        _ATTEMPT.set(attempt)
+        ATTEMPT.set(attempt)
         try:
             async with asyncio.timeout(attempt.deadline_seconds):
                 response = await self._open_transport().handle_async_request(request)
@@ -193,30 +156,27 @@ class AcpClient:
 
     def _open_transport(self) -> AiohttpTransport:
         if self._transport is None:
-            context = ssl.create_default_context()
-            connector = _Connector(
-                limit=CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ssl=context
-            )
-            session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-            )
-            self._transport = AiohttpTransport(client=session, verify=context, trust_env=False)
+            self._transport = open_transport(self._tls)
         return self._transport
 
     def _in_our_terms(
-        self, error: Exception, attempt: _Attempt, request: httpx.Request
+        self, error: Exception, attempt: Attempt, request: httpx.Request
     ) -> DeliveryError:
-        cause = error.__cause__ or error  # aiohttp's own exception, under httpx's
-        if not attempt.connected:
-            detail = _detail(cause)
-            if isinstance(cause, TimeoutError):
-                detail = f"no connection within {self._timeouts.connect:g} s"
-            address = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
-            return Unreachable(f"The agent cannot be reached at {address}: {detail}.")
-        return _after_writing(error, cause, attempt)
+        # aiohttp's own exception is the cause of httpx's; a deadline's cause is its cancellation.
+        cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
+        if attempt.connected:
+            return _after_writing(error, cause, attempt)
+        if isinstance(cause, aiohttp.InvalidURL):
+            return Unreachable(_NO_ADDRESS.format(quotable(repr(str(request.url)), 200)))
+        detail = _detail(cause)
+        if isinstance(cause, TimeoutError):
+            seconds = min(self._timeouts.connect, attempt.deadline_seconds)
+            detail = f"no connection within {seconds:g} s"
+        address = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
+        return Unreachable(f"The agent cannot be reached at {address}: {detail}.")
 
 
-def _after_writing(error: Exception, cause: BaseException, attempt: _Attempt) -> DeliveryError:
+def _after_writing(error: Exception, cause: BaseException, attempt: Attempt) -> DeliveryError:
     """What went wrong once there was a connection, and with it perhaps a reader of our bytes."""
     written = attempt.input_written
     if isinstance(error, TimeoutError):
@@ -235,7 +195,14 @@ def _after_writing(error: Exception, cause: BaseException, attempt: _Attempt) ->
 
 
 def _detail(cause: BaseException) -> str:
-    return quotable(str(cause), 200).rstrip(".") or type(cause).__name__
+    """The operating system's words where there are any, else the library's."""
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        cause = cause.os_error
+    text = str(cause)
+    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
+        number = cause.errno or 0  # name lookups have negative ones
+        text = os.strerror(number) if number > 0 else cause.strerror or text
+    return quotable(text, 200).rstrip(".") or type(cause).__name__
 
 
 @lru_cache(maxsize=1_024)
@@ -252,8 +219,7 @@ def _endpoint(acp_url: str) -> httpx.URL:
     except (httpx.InvalidURL, ValueError):
         endpoint = httpx.URL()
     if endpoint.scheme not in ("http", "https") or not endpoint.host:
-        shown = quotable(repr(acp_url), 200)
-        raise Unreachable(f"The agent's acp_url is not an http(s) address: {shown}.")
+        raise Unreachable(_NO_ADDRESS.format(quotable(repr(acp_url), 200)))
     return endpoint
 
 
@@ -263,7 +229,7 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + _BODY_CHUNK]
 
 
-async def _refuse_error_status(response: httpx.Response, attempt: _Attempt) -> None:
+async def _refuse_error_status(response: httpx.Response, attempt: Attempt) -> None:
     status = response.status_code
     if 200 <= status < 300:
         return

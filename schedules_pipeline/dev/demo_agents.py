@@ -165,7 +165,7 @@ def serve(acp_type: AcpType, host: str, port: int) -> None:
         listener = socket.create_server((host, port), backlog=1_024)
     except (OSError, OverflowError) as error:
         # create_server repeats the address, in brackets, behind the reason.
-        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0].rstrip(".")
         raise StartupError(
             f"The demo agent cannot listen on {host}:{port}: {reason}. Give it another --port."
         ) from None

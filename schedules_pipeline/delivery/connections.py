@@ -1,0 +1,90 @@
+"""Connections to agents: how many, for how long, and whether a request has got one yet."""
+
+import resource
+import select
+import ssl
+from contextvars import ContextVar
+from dataclasses import dataclass
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+from httpx_aiohttp import AiohttpTransport
+
+CONNECTIONS = 4_096
+"""In all, to all agents: hung requests pile up here for up to `Timeouts.request` seconds."""
+SPARED_FILES = 200
+"""Of the process's open files, those that are left for Postgres, Dagster and logs."""
+KEEPALIVE_SECONDS = 1.5
+"""How long an idle connection is kept: less than agents' servers keep it (gunicorn 2 s, uvicorn
+5 s), so that it is we who close it, and not the agent just as we write an input."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What is known of the request under way."""
+
+    carries_input: bool
+    read_seconds: float
+    deadline_seconds: float
+    connected: bool = False
+
+    @property
+    def input_written(self) -> bool:
+        return self.carries_input and self.connected
+
+
+ATTEMPT: ContextVar[Attempt] = ContextVar("acp_attempt")
+"""The request under way in this asyncio task. Whoever makes one sets it first."""
+
+
+class AgentConnector(aiohttp.TCPConnector):
+    """Notes when a request gets its connection: before that, not one byte can have been written.
+
+    Exceptions alone do not tell: a deadline strikes in either phase, and httpx-aiohttp says
+    `ConnectTimeout` for a connection that is lost at any time.
+    """
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        super().__init__(limit=_connection_limit(), keepalive_timeout=KEEPALIVE_SECONDS, ssl=tls)
+        self._used: WeakSet[object] = WeakSet()
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        while self._is_stale(connection):
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        self._used.add(connection.protocol)
+        ATTEMPT.get().connected = True
+        return connection
+
+    def _is_stale(self, connection: Connection) -> bool:
+        """Whether a kept connection was closed by the agent and our event loop was too busy to see.
+
+        Nobody speaks on an idle HTTP connection: what can be read there is its end. This leaves the
+        moment between here and the write; a connection lost in it counts as written to.
+        """
+        if connection.protocol not in self._used or connection.transport is None:
+            return False
+        poll = select.poll()
+        poll.register(connection.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+
+def _connection_limit() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    # Never 0, which aiohttp takes for "no limit".
+    return max(1, min(CONNECTIONS, files - SPARED_FILES))
+
+
+def open_transport(tls: ssl.SSLContext) -> AiohttpTransport:
+    """Connections for the running event loop: no cookies, no proxies from the environment."""
+    session = aiohttp.ClientSession(
+        connector=AgentConnector(tls), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+    )
+    return AiohttpTransport(client=session, verify=tls, trust_env=False)
