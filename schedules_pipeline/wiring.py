@@ -1,6 +1,6 @@
 """The composition root: which implementation serves which port. Nothing is opened before use."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -8,10 +8,13 @@ from functools import cached_property
 from schedules_pipeline.delivery.acp import Timeouts
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.errors import StartupError
+from schedules_pipeline.services.demo import seed_demo
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher, DispatchRules
 from schedules_pipeline.services.fire_delivery import DeliveryRules
+from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
+from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import LandedFire
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.settings import Settings, with_driver
@@ -66,6 +69,20 @@ class Wiring:
             yield Dispatcher(self.store, dispatch, self._platform, self._dispatch_rules())
         finally:
             dispatch.finish()
+
+    @cached_property
+    def agents(self) -> Agents:
+        """The use cases of agents."""
+        return Agents(self.store)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """The use cases of schedules."""
+        return Schedules(self.store, self.rules)
+
+    def seed_demo(self, agent_urls: Mapping[str, str]) -> None:
+        """Register the demo agents, by name, with a schedule each."""
+        seed_demo(self.agents, self.schedules, agent_urls)
 
     def migrate(self) -> None:
         """Bring the tables up to date."""
