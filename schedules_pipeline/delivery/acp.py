@@ -153,6 +153,8 @@ class AcpClient:
             # Whatever an agent, a name server or a broken network can do to us. aiohttp and httpx
             # have no common root for it, and one agent's trouble must stay its own.
             raise self._in_our_terms(error, attempt, request) from error
+        finally:
+            attempt.drop_unsent()
 
     def _open_transport(self) -> AiohttpTransport:
         if self._transport is None:

@@ -1,5 +1,6 @@
 """Connections to agents: how many, for how long, and whether a request has got one yet."""
 
+import asyncio
 import resource
 import select
 import ssl
@@ -28,11 +29,26 @@ class Attempt:
     carries_input: bool
     read_seconds: float
     deadline_seconds: float
-    connected: bool = False
+    transport: asyncio.Transport | None = None
+    """The connection that it got."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether anything can have been written."""
+        return self.transport is not None
 
     @property
     def input_written(self) -> bool:
+        """Whether bytes of an input can have been written."""
         return self.carries_input and self.connected
+
+    def drop_unsent(self) -> None:
+        """Forget what an agent does not read.
+
+        A connection that is closed with unsent bytes would stay open until the agent reads them.
+        """
+        if self.transport is not None and self.transport.is_closing():
+            self.transport.abort()
 
 
 ATTEMPT: ContextVar[Attempt] = ContextVar("acp_attempt")
@@ -58,7 +74,7 @@ class AgentConnector(aiohttp.TCPConnector):
             connection.close()
             connection = await super().connect(req, traces, timeout)
         self._used.add(connection.protocol)
-        ATTEMPT.get().connected = True
+        ATTEMPT.get().transport = connection.transport
         return connection
 
     def _is_stale(self, connection: Connection) -> bool:
