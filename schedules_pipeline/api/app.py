@@ -1,0 +1,42 @@
+"""The REST API, as an ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from fastapi import FastAPI
+
+from schedules_pipeline.api import agents, health, previews, schedules
+from schedules_pipeline.api.body_limit import BodyLimit
+from schedules_pipeline.api.dependencies import UseCases
+from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
+from schedules_pipeline.wiring import API_CONNECTIONS, Wiring
+
+DESCRIPTION = """
+Recurring runs for AI agents. A schedule says when (a *cadence*) and what; the ledger of *fires*
+says what became of every occurrence. Bodies are at most 1 MiB.
+"""
+
+
+def create_app(wiring: Wiring) -> FastAPI:
+    """The API on this process's parts; the database is opened with the first request."""
+    app = FastAPI(
+        title="schedules-pipeline",
+        description=DESCRIPTION,
+        version=health.VERSION,
+        responses=RESPONSES,
+        lifespan=_lifespan,
+    )
+    app.state.use_cases = UseCases.of(wiring)
+    app.add_middleware(BodyLimit)
+    add_error_handlers(app)
+    for noun in (health, agents, schedules, previews):
+        app.include_router(noun.router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    # As many threads as connections: who waits, waits in order here, not against the pool's clock.
+    anyio.to_thread.current_default_thread_limiter().total_tokens = API_CONNECTIONS
+    yield

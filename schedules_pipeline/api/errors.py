@@ -1,0 +1,114 @@
+"""How errors look on the wire. Texts name the field and the fix, never a path, SQL or a stack."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from schedules_pipeline.errors import InvalidInput, SchedulesError
+
+Responses = dict[int | str, dict[str, Any]]
+
+INVALID = 10422
+MAX_PROBLEMS = 10
+MAX_TEXT = 2_000
+NOT_JSON = "body: send one JSON object with the header content-type: application/json"
+UNREADABLE = "body: is not JSON that can be read; check its encoding (UTF-8), nesting and numbers"
+
+
+class ErrorBody(BaseModel):
+    """What went wrong; `code` is the HTTP status."""
+
+    message: str
+    code: int
+    data: None = None
+
+
+class InvalidBody(BaseModel):
+    """What in the request makes no sense, and what to write instead."""
+
+    status_code: int = INVALID
+    message: str
+    data: None = None
+
+
+def _documented(model: type[BaseModel], description: str) -> dict[str, Any]:
+    return {"model": model, "description": description}
+
+
+RESPONSES: Responses = {
+    413: _documented(ErrorBody, "The body is larger than 1 MiB."),
+    422: _documented(InvalidBody, "The request makes no sense; the message names field and fix."),
+    503: _documented(ErrorBody, "The database is away, busy or not migrated; try again."),
+}
+BAD_REQUEST: Responses = {
+    400: _documented(ErrorBody, "Well-formed, but the present state forbids it.")
+}
+NOT_FOUND: Responses = {404: _documented(ErrorBody, "There is no such thing.")}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make every error leave in the contract's shape."""
+    app.add_exception_handler(SchedulesError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SchedulesError)
+    if isinstance(error, InvalidInput):
+        return _invalid(str(error))
+    if error.http_status >= 500 and error.http_status != 503:
+        return await _unexpected(request, error)
+    return _plain(str(error), error.http_status)
+
+
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = [_problem(each) for each in error.errors()[:MAX_PROBLEMS]]
+    return _invalid("; ".join(problems))
+
+
+async def _http(_request: Request, error: Exception) -> Response:
+    """FastAPI's own: 404 and 405 as it words them, and its 400 for a body that is not JSON."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return _invalid(UNREADABLE)
+    return JSONResponse(
+        {"detail": error.detail}, status_code=error.status_code, headers=error.headers
+    )
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    """Starlette raises it again behind us, so the server's log has the whole story."""
+    return _plain("Something went wrong here; the server's log says what.", 500)
+
+
+def _problem(error: dict[str, Any]) -> str:
+    place = [str(part) for part in error["loc"]]
+    if error["type"] == "json_invalid":
+        return f"body: is not JSON: {error['ctx']['error']} at character {place[-1]}"
+    if place == ["body"]:
+        return NOT_JSON
+    return f"{'.'.join(place[1:])}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _invalid(message: str) -> Response:
+    body = {"status_code": INVALID, "message": _speakable(message), "data": None}
+    return JSONResponse(body, status_code=422)
+
+
+def _plain(message: str, status: int) -> Response:
+    return JSONResponse(
+        {"message": _speakable(message), "code": status, "data": None}, status_code=status
+    )
+
+
+def _speakable(text: str) -> str:
+    """Cut to a readable length, in characters that can be encoded."""
+    whole = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+    return whole.encode("utf-8", "backslashreplace").decode()

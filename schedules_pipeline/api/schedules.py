@@ -1,0 +1,93 @@
+"""Routes about an agent's schedules, by id and by name."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from schedules_pipeline.api.dependencies import Principal, Use
+from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
+from schedules_pipeline.api.fields import Handle, Instant
+from schedules_pipeline.api.schemas import (
+    Deleted,
+    FireList,
+    FireRow,
+    Preview,
+    Schedule,
+    ScheduleCreate,
+    ScheduleList,
+)
+from schedules_pipeline.services.previewing import Span
+
+router = APIRouter(prefix="/agents/{agent_id}/schedules", tags=["schedules"], responses=NOT_FOUND)
+
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+
+
+@router.post("", responses=BAD_REQUEST)
+def create(agent_id: Handle, body: ScheduleCreate, use: Use, principal: Principal) -> Schedule:
+    """Create a schedule. What is due within the next minute or so is planned at once."""
+    return Schedule.of(use.schedules.create(agent_id, body.to_draft(), principal))
+
+
+@router.get("")
+def list_schedules(
+    agent_id: Handle, use: Use, limit: Limit = 100, include_live: bool = False
+) -> ScheduleList:
+    """Newest first. With `include_live`, the first 200 carry live data."""
+    found = use.schedules.list(agent_id, limit=limit, live=include_live)
+    return ScheduleList(run_schedules=[Schedule.of(each) for each in found], total=len(found))
+
+
+@router.get("/{schedule_id}")
+def get(agent_id: Handle, schedule_id: Handle, use: Use) -> Schedule:
+    """One schedule, live."""
+    return Schedule.of(use.schedules.get(agent_id, schedule_id))
+
+
+@router.get("/name/{name}")
+def get_by_name(agent_id: Handle, name: Handle, use: Use) -> Schedule:
+    """One schedule, live, by the name it has now."""
+    return Schedule.of(use.schedules.get_by_name(agent_id, name))
+
+
+@router.delete("/{schedule_id}")
+def delete(agent_id: Handle, schedule_id: Handle, use: Use, principal: Principal) -> Deleted:
+    """Delete it. Its name is free at once; what is planned ends `skipped` when it is due."""
+    return _deleted(use.schedules.delete(agent_id, schedule_id, principal), schedule_id)
+
+
+@router.delete("/name/{name}")
+def delete_by_name(agent_id: Handle, name: Handle, use: Use, principal: Principal) -> Deleted:
+    """Delete the schedule that has this name now."""
+    return _deleted(use.schedules.delete_by_name(agent_id, name, principal), name)
+
+
+@router.get("/{schedule_id}/fires")
+def fires(
+    agent_id: Handle,
+    schedule_id: Handle,
+    use: Use,
+    limit: Limit = 100,
+    cursor: Annotated[str | None, Query(max_length=1_000)] = None,
+) -> FireList:
+    """The ledger: every occurrence and what became of it, planned ones included."""
+    page = use.ledger.fires(agent_id, schedule_id, limit=limit, cursor=cursor)
+    return FireList(fires=[FireRow.of(fire) for fire in page.fires], next_cursor=page.next_cursor)
+
+
+@router.get("/{schedule_id}/occurrences")
+def occurrences(
+    agent_id: Handle,
+    schedule_id: Handle,
+    use: Use,
+    from_: Annotated[Instant | None, Query(alias="from")] = None,
+    to: Instant | None = None,
+    limit: Limit = 100,
+) -> Preview:
+    """What comes after `from` (now), up to and including `to`; skipped ones are marked."""
+    span = Span(after=from_, until=to, count=limit)
+    return Preview.of(use.previews.of_schedule(agent_id, schedule_id, span))
+
+
+def _deleted(schedule_id: str, addressed_as: str) -> Deleted:
+    return Deleted(id=schedule_id, message=f"Run schedule '{addressed_as}' deleted successfully")

@@ -1,0 +1,101 @@
+"""A schedule as it is shown: its definition, and what the clock makes of it right now."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+
+from schedules_pipeline.domain.occurrences import due_at, occurrences
+from schedules_pipeline.domain.planning import INSTANT
+from schedules_pipeline.domain.schedule import Agent, Schedule
+from schedules_pipeline.errors import InvalidCadence
+from schedules_pipeline.services.store_port import ScheduleActivity, Transaction
+
+NEXT_TIMES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveData:
+    """What the clock knows of a schedule at this moment."""
+
+    next_times: tuple[datetime, ...]
+    skipped_times: tuple[datetime, ...]
+    last_fire_at: datetime | None
+    fire_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleView:
+    """A schedule, how its agent takes an input, and its live data.
+
+    `live` is None when it was not asked for; `live_failed` when it could not be told.
+    """
+
+    schedule: Schedule
+    input_method: str
+    live: LiveData | None = None
+    live_failed: bool = False
+
+
+def view(tx: Transaction, schedule: Schedule, agent: Agent) -> ScheduleView:
+    """One schedule with its live data."""
+    (shown,) = views(tx, [schedule], agent, live=1)
+    return shown
+
+
+def views(
+    tx: Transaction, schedules: Sequence[Schedule], agent: Agent, *, live: int
+) -> list[ScheduleView]:
+    """Schedules of one agent; the first `live` of them with live data, at the cost of one query."""
+    with_live = schedules[:live]
+    activity: Mapping[str, ScheduleActivity] = {}
+    if with_live:
+        ids = [schedule.id for schedule in with_live]
+        activity = tx.schedules.activity(ids, ahead=NEXT_TIMES)
+    method = agent.acp_type.input_method
+    shown = [_live_view(each, activity.get(each.id), method) for each in with_live]
+    plain = [ScheduleView(schedule=each, input_method=method) for each in schedules[live:]]
+    return shown + plain
+
+
+def _live_view(schedule: Schedule, activity: ScheduleActivity | None, method: str) -> ScheduleView:
+    live = None if activity is None else _live_data(schedule, activity)
+    return ScheduleView(schedule=schedule, input_method=method, live=live, live_failed=live is None)
+
+
+def _live_data(schedule: Schedule, activity: ScheduleActivity) -> LiveData | None:
+    try:
+        next_times = next_action_times(schedule, activity)
+    except InvalidCadence:
+        # Newer zone rules, or a search that gave up: never a reason to refuse to show the rest.
+        return None
+    return LiveData(
+        next_times=next_times,
+        skipped_times=activity.skipped,
+        last_fire_at=activity.last_fire_at,
+        fire_count=activity.fire_count,
+    )
+
+
+def next_action_times(schedule: Schedule, activity: ScheduleActivity) -> tuple[datetime, ...]:
+    """Planned fires still ahead (planning runs up to 90 s ahead), then what the clock comes to.
+
+    A paused schedule's planned fires would end skipped, so it has none.
+    """
+    if schedule.paused:
+        return ()
+    planned = activity.planned_ahead[:NEXT_TIMES]
+    coming = islice(_after_the_clock(schedule, activity), NEXT_TIMES - len(planned))
+    return (*planned, *coming)
+
+
+def _after_the_clock(schedule: Schedule, activity: ScheduleActivity) -> Iterator[datetime]:
+    if activity.next_nominal_at is None:
+        return
+    # Where the clock stands still, what it left behind is no longer a *next* time.
+    ahead = activity.seen_at - timedelta(seconds=schedule.cadence.jitter_seconds)
+    skipped = frozenset(activity.skipped)
+    for nominal in occurrences(schedule.cadence, max(activity.next_nominal_at - INSTANT, ahead)):
+        due = due_at(schedule.cadence, schedule.id, nominal)
+        if due > activity.seen_at and nominal not in skipped:
+            yield nominal

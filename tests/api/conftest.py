@@ -1,0 +1,63 @@
+"""The API behind a real HTTP server, in front of a database of the test's own."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from schedules_pipeline.api.app import create_app
+from schedules_pipeline.api.dependencies import UseCases
+from schedules_pipeline.settings import Settings
+from schedules_pipeline.wiring import Wiring
+from tests.api.factories import Api, agent_body
+
+NO_DATABASE = "postgresql://127.0.0.1:1/none"
+
+
+@pytest.fixture(scope="session")
+def app() -> FastAPI:
+    """One application for the session; each test gives it its own parts."""
+    return create_app(Wiring(Settings(database_url=NO_DATABASE)))
+
+
+@pytest.fixture(scope="session")
+def base_url(app: FastAPI) -> Iterator[str]:
+    """Where the application is served."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+    listening.close()
+
+
+@pytest.fixture
+def wiring(app: FastAPI, database_url: str) -> Iterator[Wiring]:
+    """The parts that the application uses in this test."""
+    made = Wiring(Settings(database_url=database_url))
+    app.state.use_cases = UseCases.of(made)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(base_url: str, wiring: Wiring) -> Iterator[httpx.Client]:
+    """Plain HTTP, nothing but the wire."""
+    with httpx.Client(base_url=base_url, timeout=30) as opened:
+        yield opened
+
+
+@pytest.fixture
+def api(client: httpx.Client) -> Api:
+    """A client with one registered agent."""
+    agent = client.post("/agents/register", json=agent_body()).json()
+    return Api(client=client, agent_id=agent["id"])
