@@ -50,6 +50,7 @@ bench: $(READY) ## measure (see bench/)
 
 .PHONY: env
 env: $(READY) ## only build the environment in .venv
+	@:
 
 .PHONY: lock
 lock: $(UV) ## resolve the dependencies anew into requirements.lock

@@ -42,7 +42,7 @@ def ensure_database(url: str) -> None:
         psycopg.connect(plain, connect_timeout=5).close()
     except psycopg.OperationalError as error:
         # libpq gives no error code at connection time; its text is translated. So: just try.
-        _create(plain, str(error).strip())
+        _create(plain, _one_line(error))
 
 
 def _create(url: str, why_not_connected: str) -> None:
@@ -58,11 +58,15 @@ def _create(url: str, why_not_connected: str) -> None:
                     connection.execute(statement)
                 return
         except psycopg.Error as error:
-            complaint = str(error).strip()
+            complaint = _one_line(error)
     raise StartupError(
         f"Database `{database_of(url)}` cannot be reached or created: {why_not_connected}"
         + (f" ({complaint})" if complaint != why_not_connected else "")
     )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def database_of(url: str) -> str:

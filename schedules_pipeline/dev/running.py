@@ -46,8 +46,8 @@ class RunningPart:
         return Record(self._process.pid, self._born, self.part.whole_group)
 
     @property
-    def is_settled(self) -> bool:
-        """Whether nothing is expected of it soon: it may be looked at less often."""
+    def is_ready(self) -> bool:
+        """Whether its present process is ready."""
         return self._ready
 
     def begin(self) -> None:
@@ -137,6 +137,7 @@ class RunningPart:
         lived_long = self._ready and self._age() >= LONG_LIFE_SECONDS
         self._short_lives = 0 if lived_long else self._short_lives + 1
         self._process = None
+        self._ready = False
         self._plan_restart(f"died ({describe_exit(code)})")
 
     def _plan_restart(self, what: str) -> None:

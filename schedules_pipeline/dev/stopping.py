@@ -35,8 +35,11 @@ def stop_house(
     home: Home,
     records: Mapping[str, Record],
     before_postgres: Callable[[], None] = _nothing,
-) -> None:
-    """Stop these parts of this home, and every process that they started."""
+) -> list[Identity]:
+    """Stop these parts of this home, and every process that they started.
+
+    Answers with what did not even end when it was killed: nothing, unless the kernel holds it.
+    """
     starters = {name: records[name] for name in (DAEMON, WEBSERVER) if name in records}
     last = (DAEMON, WEBSERVER, POSTGRES)
     servers = {name: record for name, record in records.items() if name not in last}
@@ -48,6 +51,7 @@ def stop_house(
     if POSTGRES in records:
         _stop_postgres(records[POSTGRES].identity)
     _kill_all(home.processes())
+    return [r.identity for r in records.values() if r.identity.is_alive()] + home.processes()
 
 
 def reap(parts: Collection[int]) -> None:

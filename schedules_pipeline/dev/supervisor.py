@@ -3,6 +3,7 @@
 import ctypes
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -41,9 +42,17 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # How often to look while something is expected, and when nothing is (a child's death wakes us).
 EAGER_SECONDS = 0.1
 CALM_SECONDS = 1.0
+LOG_CARE_SECONDS = 60.0
+
+PartsOf = Callable[[Settings, Home, EmbeddedPostgres | None, dict[str, int]], list[Part]]
 
 
-def run(settings: Settings, voice: Voice | None = None) -> None:
+def run(
+    settings: Settings,
+    voice: Voice | None = None,
+    parts_of: PartsOf = all_parts,
+    open_books: Callable[[Settings], Books] = wiring_of,
+) -> None:
     """Run the whole house until a signal asks to stop.
 
     Errors: StartupError when it cannot start; then nothing is left running.
@@ -63,10 +72,10 @@ def run(settings: Settings, voice: Voice | None = None) -> None:
         home.write_dagster_files()
         ports = {name: free_port() for name in (DEMO_ASYNC, DEMO_SYNC)} if settings.demo else {}
         urls = {name: f"http://{HOST}:{port}" for name, port in ports.items()}
-        parts = all_parts(settings, home, postgres, ports)
+        parts = parts_of(settings, home, postgres, ports)
         voice.say(f"schedules dev on {home.path}")
         try:
-            Supervisor(settings, home, parts, urls, voice).run()
+            Supervisor(settings, home, parts, urls, voice, open_books).run()
         finally:
             home.remove_short_directory()
 
@@ -81,16 +90,19 @@ class Supervisor:
         parts: Iterable[Part],
         agent_urls: dict[str, str],
         voice: Voice,
-        open_books: Callable[[Settings], Books] = wiring_of,
+        open_books: Callable[[Settings], Books],
     ) -> None:
         self._settings = settings
         self._home = home
         self._voice = voice
         self._parts = {part.name: RunningPart(part, home, voice) for part in parts}
         self._news: SimpleQueue[News | None] = SimpleQueue()
-        self._watch = LedgerWatch(settings, agent_urls, self._news, open_books)
+        self._agent_urls = agent_urls
+        self._open_books = open_books
+        self._watch: LedgerWatch | None = None
         self._databases_ready = False
         self._announced = False
+        self._logs_seen_at = time.monotonic()
         self._stop_asked: signal.Signals | None = None
 
     def run(self) -> None:
@@ -103,6 +115,7 @@ class Supervisor:
         try:
             while self._stop_asked is None:
                 self._look()
+                self._keep_logs_small()
                 self._hear()
         finally:
             self._stop()
@@ -111,9 +124,13 @@ class Supervisor:
         changed = [self._begin(part) or part.look() for part in self._parts.values()]
         if any(changed):
             self._home.write_records(self._records())
-        if not self._watch.ident and self._is_ready(POSTGRES):
+        if self._watch is None and self._serves_now(POSTGRES):
+            self._watch = LedgerWatch(
+                self._settings, self._agent_urls, self._news, self._open_books
+            )
             self._watch.start()
-        if not self._announced and all(part.was_ready for part in self._parts.values()):
+        ready = self._databases_ready and all(part.was_ready for part in self._parts.values())
+        if ready and not self._announced:
             self._announce()
         reap({record.pid for record in self._records().values()})
 
@@ -129,9 +146,12 @@ class Supervisor:
         # A part that is not ours to run (PostgreSQL when a URL is set) is somebody else's care.
         return name not in self._parts or self._parts[name].was_ready
 
+    def _serves_now(self, name: str) -> bool:
+        return name not in self._parts or self._parts[name].is_ready
+
     def _hear(self) -> None:
         """Wait for news, a signal or the time of the next look, and act on all there is."""
-        calm = self._announced and all(part.is_settled for part in self._parts.values())
+        calm = self._announced and all(part.is_ready for part in self._parts.values())
         try:
             news = self._news.get(timeout=CALM_SECONDS if calm else EAGER_SECONDS)
             while True:
@@ -146,7 +166,7 @@ class Supervisor:
                 self._databases_ready = True
                 self._voice.part(DATABASES, "ready")
             case Failed(error):
-                raise StartupError(explain(error)) from error
+                self._give_up_or_try_again(error)
             case Landed(fires):
                 for fire in fires:
                     self._voice.fire(fire)
@@ -155,6 +175,14 @@ class Supervisor:
             case None:  # a signal, only to wake us
                 pass
 
+    def _give_up_or_try_again(self, error: Exception) -> None:
+        if POSTGRES in self._parts:
+            self._parts[POSTGRES].look()
+        if self._serves_now(POSTGRES):
+            raise StartupError(explain(error)) from error
+        # Our own server died under it and comes back: then the next look begins anew.
+        self._watch = None
+
     def _recover_from(self, outage_seconds: float) -> None:
         # A code server loses the thread that watches its runs when PostgreSQL is away this long;
         # a run that dies later would be shown as started for ever.
@@ -162,6 +190,12 @@ class Supervisor:
         if CODE_SERVER in self._parts:
             self._parts[CODE_SERVER].replace("the database was away")
             self._home.write_records(self._records())
+
+    def _keep_logs_small(self) -> None:
+        if time.monotonic() - self._logs_seen_at > LOG_CARE_SECONDS:
+            self._logs_seen_at = time.monotonic()
+            for part in self._parts.values():
+                part.keep_log_small()
 
     def _announce(self) -> None:
         self._announced = True
@@ -197,13 +231,18 @@ class Supervisor:
         records = self._records()
         if self._stop_asked:
             self._voice.say(f"\nStopping ({self._stop_asked.name}) …")
-        stop_house(self._home, records, before_postgres=self._last_look)
-        self._home.write_records({})
+        left = stop_house(self._home, records, before_postgres=self._last_look)
         reap(())
+        if left:
+            pids = ", ".join(str(process.pid) for process in left)
+            self._voice.say(f"Stopped, but these do not end: {pids}. The next start tries again.")
+            return
+        self._home.write_records({})
         self._voice.say("Stopped; nothing is left running.")
 
     def _last_look(self) -> None:
-        self._watch.finish()
+        if self._watch:
+            self._watch.finish()
         while not self._news.empty():
             news = self._news.get()
             if isinstance(news, Landed):
