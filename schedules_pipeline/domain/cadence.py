@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from schedules_pipeline.domain.cron import cron_of
-from schedules_pipeline.domain.expression import Every, Expression, parse
+from schedules_pipeline.domain.expression import MAX_INTERVAL_SECONDS, Every, Expression, parse
 from schedules_pipeline.domain.search import Exclusions, Search
 from schedules_pipeline.domain.timeline import (
     CronTimeline,
@@ -26,7 +26,6 @@ from schedules_pipeline.domain.zones import (
 )
 from schedules_pipeline.errors import InvalidCadence
 
-MAX_INTERVAL_SECONDS = 100 * 366 * 86_400
 MAX_EXCLUSIONS = 50
 MAX_JITTER_SECONDS = 86_400
 

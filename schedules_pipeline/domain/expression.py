@@ -22,7 +22,9 @@ _MACROS = {
     "@annually": "0 0 1 1 *",
 }
 _UNIT_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+MAX_INTERVAL_SECONDS = 36_600 * 86_400
 _MAX_LENGTH = 1_000
+_MAX_COMPLAINT = 200
 _MAX_SHOWN = 80
 
 
@@ -100,6 +102,8 @@ def _every(text: str, field: str) -> Every:
     phase = _duration(phase_text, field) if slash else 0
     if seconds < 1:
         raise InvalidCadence(field, f"'@every {text}': the interval must be at least 1s")
+    if seconds > MAX_INTERVAL_SECONDS:
+        raise InvalidCadence(field, f"{_shown(text)}: the interval must be at most 36600d")
     if phase >= seconds:
         raise InvalidCadence(
             field, f"'@every {text}': the phase must be shorter than the interval ({seconds} s)"
@@ -131,7 +135,7 @@ def _fields(body: str, field: str) -> Fields:
         )
 
     def refuse(message: str) -> InvalidCadence:
-        return InvalidCadence(field, f"{message} (in {_shown(body)})")
+        return InvalidCadence(field, f"{message[:_MAX_COMPLAINT]} (in {_shown(body)})")
 
     written = [normalize(kind, part, refuse) for kind, part in zip(layout, parts, strict=True)]
     has_seconds = len(written) == 7
