@@ -53,6 +53,12 @@ def database_url(postgres_url: str, migrated_template: str) -> Iterator[str]:
     yield from _database(postgres_url, migrated_template)
 
 
+@pytest.fixture(scope="module")
+def module_database_url(postgres_url: str, migrated_template: str) -> Iterator[str]:
+    """The same for all tests of a module: for those that write nothing that others would see."""
+    yield from _database(postgres_url, migrated_template)
+
+
 @pytest.fixture
 def store(database_url: str) -> Iterator[PostgresStore]:
     """The store on the test's own database."""

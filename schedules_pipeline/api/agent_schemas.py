@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from schedules_pipeline.api.fields import Json, Text
+from schedules_pipeline.api.fields import STORABLE, Json
 from schedules_pipeline.domain.schedule import AcpType, Agent, AgentStatus
 from schedules_pipeline.services.registering import AgentDraft
 
@@ -26,10 +26,10 @@ class AgentRegister(BaseModel):
     """An agent, as it presents itself."""
 
     name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[a-z0-9-]+$")]
-    description: Annotated[Text, Field(max_length=10_000)] = ""
-    acp_url: Annotated[Text, Field(max_length=2_000), AfterValidator(_http_url)]
+    description: Annotated[str, Field(max_length=10_000), STORABLE] = ""
+    acp_url: Annotated[str, Field(max_length=2_000), STORABLE, AfterValidator(_http_url)]
     acp_type: AcpType
-    agent_id: Annotated[Text, Field(min_length=1, max_length=256)] | None = None
+    agent_id: Annotated[str, Field(min_length=1, max_length=256), STORABLE] | None = None
     registration_metadata: Json | None = None
     agent_input_type: Literal["text", "json"] | None = None
 

@@ -25,14 +25,15 @@ class BodyLimit:
         """See the ASGI specification."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        messages, size = [], 0
-        while size <= self._limit:
+        messages, size, more = [], 0, True
+        while more and size <= self._limit:
             message = await receive()
             messages.append(message)
             size += len(message.get("body", b""))
-            if not message.get("more_body", False):
-                return await self._app(scope, _first(messages, receive), send)
-        return await _refusal(self._limit)(scope, receive, send)
+            more = message.get("more_body", False)
+        if size > self._limit:
+            return await _refusal(self._limit)(scope, receive, send)
+        return await self._app(scope, _first(messages, receive), send)
 
 
 def _first(messages: list[Message], receive: Receive) -> Receive:

@@ -74,7 +74,7 @@ def _walk(value: object) -> Iterator[tuple[object, int]]:
             pending.extend((item, depth + 1) for item in at)
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+STORABLE = AfterValidator(_storable)
 Int32 = Annotated[int, BeforeValidator(_whole), Field(ge=-INT32_MAX - 1, le=INT32_MAX)]
 Instant = Annotated[datetime, BeforeValidator(_date_text), AfterValidator(_in_utc)]
 Json = Annotated[dict[str, Any], AfterValidator(_storable_json)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from schedules_pipeline.api.fields import INT32_MAX, Instant, Int32, Json, Text
+from schedules_pipeline.api.fields import INT32_MAX, STORABLE, Instant, Int32, Json
 from schedules_pipeline.domain.cadence import (
     MAX_EXCLUSIONS,
     MAX_JITTER_SECONDS,
@@ -29,7 +29,7 @@ MAX_CONTENT = 262_144
 class CadenceFields(BaseModel):
     """When it happens: exactly one of `cron_expression`, `interval_seconds` and `fire_at`."""
 
-    cron_expression: Annotated[Text, Field(max_length=1_000)] | None = Field(
+    cron_expression: Annotated[str, Field(max_length=1_000), STORABLE] | None = Field(
         default=None,
         description="5 fields, 6 with a year, 7 with seconds first; `@daily`, `@every 90m`; "
         "a prefix `CRON_TZ=<zone>` is understood.",
@@ -42,7 +42,7 @@ class CadenceFields(BaseModel):
         default=0, description="Moves the interval's grid; less than `interval_seconds`."
     )
     fire_at: Instant | None = Field(default=None, description="Once, at this instant.")
-    timezone: Annotated[Text, Field(max_length=255)] = Field(
+    timezone: Annotated[str, Field(max_length=255), STORABLE] = Field(
         default="UTC", description="IANA name; cron expressions and exclusions are read in it."
     )
     cron_day_match: CronDayMatch = Field(
@@ -50,7 +50,7 @@ class CadenceFields(BaseModel):
         description="With both day fields restricted: a day matches either of them, or all.",
     )
     exclude_cron: Annotated[
-        list[Annotated[Text, Field(max_length=1_000)]], Field(max_length=MAX_EXCLUSIONS)
+        list[Annotated[str, Field(max_length=1_000), STORABLE]], Field(max_length=MAX_EXCLUSIONS)
     ] = Field(default=[], description="Nothing happens at times that match one of these.")
     dst_gap: DstGap = Field(
         default=DstGap.RUN_AFTER,
@@ -77,7 +77,7 @@ class InitialInput(BaseModel):
 
     type: Literal["text"] = "text"
     author: Literal["user", "agent"] = "user"
-    content: Annotated[Text, Field(max_length=MAX_CONTENT)]
+    content: Annotated[str, Field(max_length=MAX_CONTENT), STORABLE]
 
 
 class ScheduleCreate(CadenceFields):
@@ -87,7 +87,7 @@ class ScheduleCreate(CadenceFields):
         description="Unique among the agent's schedules: lower-case letters, digits, hyphens.",
         examples=["daily-report"],
     )
-    description: Annotated[Text, Field(max_length=10_000)] | None = None
+    description: Annotated[str, Field(max_length=10_000), STORABLE] | None = None
     paused: Annotated[bool, Field(strict=True)] = False
     task_params: Json | None = Field(
         default=None, description="Given to each task. At most 65,536 bytes of JSON, 32 deep."

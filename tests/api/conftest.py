@@ -49,6 +49,23 @@ def wiring(app: FastAPI, database_url: str) -> Iterator[Wiring]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def module_wiring(module_database_url: str) -> Iterator[Wiring]:
+    """Parts for all tests of a module."""
+    made = Wiring(Settings(database_url=module_database_url))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def refusing_api(app: FastAPI, base_url: str, module_wiring: Wiring) -> Iterator[Api]:
+    """For requests that are refused: nothing is written, so one database serves the module."""
+    app.state.use_cases = UseCases.of(module_wiring)
+    with httpx.Client(base_url=base_url, timeout=30) as opened:
+        agent = opened.post("/agents/register", json=agent_body()).json()
+        yield Api(client=opened, agent_id=agent["id"])
+
+
 @pytest.fixture
 def client(base_url: str, wiring: Wiring) -> Iterator[httpx.Client]:
     """Plain HTTP, nothing but the wire."""
