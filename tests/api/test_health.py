@@ -1,0 +1,100 @@
+"""Health, readiness and what the API says of itself."""
+
+import httpx
+import psycopg
+import tzdata
+from fastapi import FastAPI
+
+from schedules_pipeline.api.dependencies import UseCases
+from schedules_pipeline.settings import Settings
+from schedules_pipeline.wiring import Wiring
+from tests.api.conftest import NO_DATABASE
+from tests.api.factories import Api, schedule_body
+
+
+def test_healthz_names_the_version_and_the_zone_rules(client: httpx.Client) -> None:
+    body = client.get("/healthz").json()
+    assert body["status"] == "healthy"
+    assert body["tzdata_version"] == tzdata.__version__
+
+
+def test_ready_on_a_migrated_database_whatever_the_clock_does(
+    client: httpx.Client, database_url: str
+) -> None:
+    def readiness() -> tuple[int, str]:
+        response = client.get("/readyz")
+        return response.status_code, response.json()["clock"]
+
+    assert readiness() == (200, "never ticked")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("insert into clock_heartbeat values (true, now(), 1, now())")
+        assert readiness() == (200, "ticking")
+        connection.execute("update clock_heartbeat set ticked_at = '2026-01-01T00:00:00Z'")
+    assert readiness() == (200, "stopped or stalled since 2026-01-01T00:00:00Z")
+
+
+def test_not_ready_before_the_migrations(
+    app: FastAPI, base_url: str, empty_database_url: str
+) -> None:
+    wiring = Wiring(Settings(database_url=empty_database_url))
+    app.state.use_cases = UseCases.of(wiring)
+    response = httpx.get(f"{base_url}/readyz")
+    assert response.status_code == 503
+    assert "schedules migrate" in response.json()["database"]
+
+    created = httpx.post(f"{base_url}/agents/a/schedules", json=schedule_body())
+    assert created.status_code == 503
+    assert created.json()["code"] == 503
+    assert "schedules migrate" in created.json()["message"]
+    wiring.close()
+
+
+def test_not_ready_after_half_of_the_migrations(client: httpx.Client, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update alembic_version set version_num = '0001'")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["status"] == "not ready"
+
+
+def test_without_a_database_requests_are_asked_to_come_again(app: FastAPI, base_url: str) -> None:
+    wiring = Wiring(Settings(database_url=NO_DATABASE))
+    app.state.use_cases = UseCases.of(wiring)
+    for path in ("/agents", "/agents/a/schedules"):
+        response = httpx.get(base_url + path)
+        assert response.status_code == 503
+        assert response.json() == {
+            "message": "The database cannot be reached; try again.",
+            "code": 503,
+            "data": None,
+        }
+    assert httpx.get(f"{base_url}/readyz").status_code == 503
+    assert httpx.get(f"{base_url}/healthz").status_code == 200
+    wiring.close()
+
+
+def test_an_error_nobody_thought_of_leaks_nothing(api: Api, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table agent_run_schedules add check (name <> 'cursed')")
+    response = api.create(name="cursed")
+    assert response.status_code == 500
+    assert response.json() == {
+        "message": "Something went wrong here; the server's log says what.",
+        "code": 500,
+        "data": None,
+    }
+
+
+def test_the_openapi_document_states_version_limits_and_error_shapes(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    version = tuple(int(part) for part in document["info"]["version"].split("."))
+    assert version >= (0, 1, 0)
+
+    schemas = document["components"]["schemas"]
+    name = schemas["ScheduleCreate"]["properties"]["name"]
+    assert (name["minLength"], name["maxLength"]) == (1, 64)
+    content = schemas["InitialInput"]["properties"]["content"]
+    assert content["maxLength"] == 262_144
+    assert "HTTPValidationError" not in schemas
+    create = document["paths"]["/agents/{agent_id}/schedules"]["post"]
+    assert create["responses"].keys() == {"200", "400", "404", "413", "422", "503"}
