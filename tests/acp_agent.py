@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -347,6 +348,7 @@ async def _serve(options: argparse.Namespace) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopped.wait(), 1.0)
             return
+    print("The agent ends: its parent is gone.", file=sys.stderr)
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ class DemoAgent:
         if not isinstance(envelope, dict):
             raise RpcError(-32603, "The request is not a JSON object")
         method, params = envelope.get("method"), envelope.get("params")
-        if method not in _METHODS[self.acp_type]:
+        if not isinstance(method, str) or method not in _METHODS[self.acp_type]:
             raise RpcError(-32601, f"Method {method} not found")
         if not isinstance(params, dict) or not isinstance(params.get("task"), dict):
             raise RpcError(-32603, "params.task: Field required")
@@ -77,7 +77,8 @@ class DemoAgent:
             raise RpcError(-32603, "content: Field required")
         text = str(content.get("content", ""))
         if self._is_new(idempotency_key):
-            metadata = task.get("task_metadata") or {}
+            metadata = task.get("task_metadata")
+            metadata = metadata if isinstance(metadata, dict) else {}
             self.inputs.append(
                 {
                     "task_id": task.get("id"),
