@@ -146,7 +146,9 @@ def _daemon(settings: Settings, home: Home) -> Part:
         environment=part_environment(settings, home, DAEMON),
         is_ready=said,
         prepare=said.mark,
-        after=(DATABASES, CODE_SERVER),
+        # Not after the code server: both take seconds to import Dagster, on a core each. The daemon
+        # asks for the code once a second until it is there.
+        after=(DATABASES,),
     )
 
 

@@ -1,7 +1,8 @@
 """Stopping the house, in the order that loses nothing, within 10 seconds, down to the last process.
 
     daemon, webserver     so that nobody starts another Dagster run
-    the Dagster runs      interrupted: they stop claiming, wait for answers, write what became of it
+    the Dagster runs      interrupted (at the same time, and those that came up meanwhile): they
+                          stop claiming, wait for answers, write what became of it
     API, agents, code     what the runs needed
     PostgreSQL            last, since everybody writes to it
     whatever is left      anything that carries this home's mark
@@ -19,9 +20,9 @@ from schedules_pipeline.dev.home import Home, Record
 from schedules_pipeline.dev.parts import CODE_SERVER, DAEMON, POSTGRES, WEBSERVER
 from schedules_pipeline.dev.processes import PROC, Identity, wait_until_gone
 
-# In all less than 10 s, with what waiting and killing add.
+# In all less than 10 s, with what looking and killing add on a busy machine.
 STARTERS_SECONDS = 1.5
-RUNS_SECONDS = 4.0
+RUNS_SECONDS = 3.0  # after the starters' time; a run needs up to 2 s for answers, and then writes
 SERVERS_SECONDS = 1.5
 POSTGRES_SECONDS = 1.5
 KILLED_SECONDS = 0.2
@@ -40,13 +41,19 @@ def stop_house(
 
     Answers with what did not even end when it was killed: nothing, unless the kernel holds it.
     """
-    starters = {name: records[name] for name in (DAEMON, WEBSERVER) if name in records}
+    starters = [records[name] for name in (DAEMON, WEBSERVER) if name in records]
     last = (DAEMON, WEBSERVER, POSTGRES)
-    servers = {name: record for name, record in records.items() if name not in last}
+    servers = [record for name, record in records.items() if name not in last]
 
-    _stop_parts(starters.values(), STARTERS_SECONDS)
-    _stop_runs(home, records.get(CODE_SERVER))
-    _stop_parts(servers.values(), SERVERS_SECONDS)
+    _terminate(starters)
+    interrupted = _interrupt(runs(home, records.get(CODE_SERVER)))
+    _end(starters, STARTERS_SECONDS)
+    # Only now can no new one begin.
+    late = [run for run in runs(home, records.get(CODE_SERVER)) if run not in interrupted]
+    wait_until_gone(interrupted + _interrupt(late), RUNS_SECONDS)
+    _kill_all(runs(home, records.get(CODE_SERVER)))
+    _terminate(servers)
+    _end(servers, SERVERS_SECONDS)
     before_postgres()
     if POSTGRES in records:
         _stop_postgres(records[POSTGRES].identity)
@@ -78,24 +85,24 @@ def runs(home: Home, code_server: Record | None) -> list[Identity]:
     ]
 
 
-def _stop_parts(parts: Iterable[Record], seconds: float) -> None:
-    parts = list(parts)
+def _terminate(parts: Iterable[Record]) -> None:
     for part in parts:
         part.identity.kill(signal.SIGTERM, group=part.whole_group)
-    wait_until_gone([part.identity for part in parts], seconds)
-    for part in parts:
-        # A group whose leader has ended is left to the last step: its number may be taken anew.
-        part.identity.kill(signal.SIGKILL, group=part.whole_group)
-    wait_until_gone([part.identity for part in parts], KILLED_SECONDS)
 
 
-def _stop_runs(home: Home, code_server: Record | None) -> None:
-    found = runs(home, code_server)
+def _interrupt(found: list[Identity]) -> list[Identity]:
     for run in found:
         run.kill(signal.SIGINT)
-    wait_until_gone(found, RUNS_SECONDS)
-    # Again, since one may have been on its way when we looked.
-    _kill_all(runs(home, code_server))
+    return found
+
+
+def _end(parts: Iterable[Record], seconds: float) -> None:
+    """Wait for parts that were told to end, and kill those that do not."""
+    parts = list(parts)
+    for left in wait_until_gone([part.identity for part in parts], seconds):
+        # A group whose leader has ended is left to the last step: its number may be taken anew.
+        left.kill(signal.SIGKILL, group=any(p.identity == left and p.whole_group for p in parts))
+    wait_until_gone([part.identity for part in parts], KILLED_SECONDS)
 
 
 def _stop_postgres(server: Identity) -> None:

@@ -1,0 +1,125 @@
+"""The command `schedules`, as a person meets it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from schedules_pipeline.cli import main
+from schedules_pipeline.dev.databases import dagster_url, without_driver
+from schedules_pipeline.dev.ports import free_port
+from schedules_pipeline.settings import Settings, child_environment
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in child_environment():
+        if name.startswith("SCHEDULES_"):
+            monkeypatch.delenv(name)
+
+
+def test_help_names_every_command() -> None:
+    answer = CliRunner().invoke(main, ["--help"])
+
+    assert answer.exit_code == 0
+    for command in main.commands:
+        assert f"\n  {command} " in answer.output
+
+
+def test_help_of_dev_names_every_option_with_its_variable() -> None:
+    answer = CliRunner().invoke(main, ["dev", "--help"])
+
+    for word in ("--api-port", "--ui-port", "--home", "--demo / --no-demo"):
+        assert word in answer.output
+    for name in ("API_PORT", "UI_PORT", "HOME", "DEMO", "DATABASE_URL"):
+        assert f"SCHEDULES_{name}" in answer.output
+
+
+def test_version_is_the_packages() -> None:
+    assert CliRunner().invoke(main, ["--version"]).output == "schedules, version 0.1.0\n"
+
+
+def test_the_command_line_itself_imports_nothing_slow() -> None:
+    question = (
+        "import schedules_pipeline.cli, sys;"
+        "print({'dagster', 'fastapi', 'sqlalchemy', 'pydantic', 'httpx'} & set(sys.modules))"
+    )
+
+    answer = subprocess.run(
+        [sys.executable, "-c", question], capture_output=True, text=True, check=True
+    )
+
+    assert answer.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("command", ["migrate", "serve"])
+def test_without_a_database_it_says_what_to_set(command: str) -> None:
+    answer = CliRunner().invoke(main, [command])
+
+    assert answer.exit_code == 1
+    assert answer.stdout == ""
+    assert answer.stderr == (
+        "schedules: SCHEDULES_DATABASE_URL is not set. Set it to a PostgreSQL >= 14, or use "
+        "`schedules dev`, which brings one of its own.\n"
+    )
+
+
+def test_a_setting_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHEDULES_API_PORT", "eighty")
+
+    answer = CliRunner().invoke(main, ["migrate"])
+
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("schedules: SCHEDULES_API_PORT='eighty': Input should be")
+
+
+def test_a_port_out_of_range_is_refused_by_the_option() -> None:
+    answer = CliRunner().invoke(main, ["dev", "--api-port", "65536"])
+
+    assert answer.exit_code == 2
+    assert "65536 is not in the range 0<=x<=65535" in answer.stderr
+
+
+def test_a_home_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    answer = CliRunner().invoke(main, ["dev", "--home", str(tmp_path / "file" / "home")])
+
+    assert answer.exit_code == 1
+    assert answer.stderr == (
+        f"schedules: {tmp_path}/file/home cannot be used as the home (Not a directory):"
+        " set SCHEDULES_HOME.\n"
+    )
+
+
+def test_migrate_makes_both_databases_and_can_be_repeated(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres_url.replace("/schedules?", "/cli_made?")
+    monkeypatch.setenv("SCHEDULES_DATABASE_URL", url)
+
+    for _ in range(2):
+        answer = CliRunner().invoke(main, ["migrate"])
+        assert answer.output == "The tables are up to date.\n"
+
+    with psycopg.connect(url) as connection:
+        connection.execute("select count(*) from fires")
+    dagsters = without_driver(dagster_url(Settings.load()))
+    assert "/cli_made_dagster?" in dagsters
+    psycopg.connect(dagsters).close()
+
+
+def test_migrate_says_in_one_line_that_the_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"postgresql://nobody:secret@127.0.0.1:{free_port()}/mine"
+    monkeypatch.setenv("SCHEDULES_DATABASE_URL", url)
+
+    answer = CliRunner().invoke(main, ["migrate"])
+
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("schedules: Database `mine` cannot be reached or created: ")
+    assert "Connection refused" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert "secret" not in answer.stderr
