@@ -97,7 +97,6 @@ def validate(cadence: Cadence) -> None:
         InvalidCadence: `field` names the culprit, the text says what to write instead.
     """
     _check_one_kind(cadence)
-    _check_interval(cadence)
     _check_moments(cadence)
     _check_jitter(cadence)
     compiled = compile_cadence(cadence)
@@ -129,8 +128,10 @@ def compile_cadence(cadence: Cadence) -> Search:
     """The cadence, ready to be searched. Kept: the clock asks for the same ones again and again.
 
     Raises:
-        InvalidCadence: an expression or zone cannot be understood.
+        InvalidCadence: there is no telling what it means. (`validate` refuses more.)
     """
+    _check_one_kind(cadence)
+    _check_interval(cadence)
     expression = parse(cadence.cron_expression) if cadence.cron_expression is not None else None
     zone = _zone(cadence, expression)
     return Search(
@@ -167,8 +168,9 @@ def _zone(cadence: Cadence, expression: Expression | None) -> Zone:
 def _timeline(cadence: Cadence, expression: Expression | None, zone: Zone) -> Timeline:
     if cadence.fire_at is not None:
         return SingleTimeline(_first(cadence.fire_at))
-    if expression is None:
-        return IntervalTimeline(cadence.interval_seconds or 1, cadence.interval_phase_seconds)
+    if cadence.interval_seconds is not None:
+        return IntervalTimeline(cadence.interval_seconds, cadence.interval_phase_seconds)
+    assert expression is not None  # exactly one of the three kinds is given
     if isinstance(expression.when, Every):
         return IntervalTimeline(expression.when.seconds, expression.when.phase)
     cron = cron_of(expression.when, match_all=cadence.cron_day_match is CronDayMatch.ALL)

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 from schedules_pipeline.errors import InvalidCadence
 
 TZDATA_VERSION: str = metadata.version("tzdata")
-"""The edition of the zone rules in use, e.g. `2025.2`."""
+"""The edition of the zone rules in use, e.g. `2026.6`."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WALL_EPOCH = EPOCH.replace(tzinfo=None)

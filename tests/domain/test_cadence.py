@@ -99,6 +99,11 @@ def test_what_makes_no_sense_is_refused_with_the_fix(cadence: Cadence, message: 
     assert refused.value.field == message.partition(":")[0]
 
 
+def test_a_cadence_without_any_kind_is_refused_even_unvalidated() -> None:
+    with pytest.raises(InvalidCadence, match="cron_expression: is missing"):
+        next_occurrence(Cadence(), NOW)
+
+
 def test_an_unknown_zone_is_refused_for_intervals_too() -> None:
     with pytest.raises(InvalidCadence, match="timezone: 'Nowhere' is not an IANA time zone"):
         validate(Cadence(interval_seconds=60, timezone="Nowhere"))

@@ -24,14 +24,14 @@ from tests.domain.strategies import patterns, seconds_around, transitions
 from tests.domain.time_tools import at, cron
 
 MINUTE = timedelta(minutes=1)
-EXAMPLES = int(os.environ.get("SCHEDULES_TEST_EXAMPLES", "150"))
-"""Per property. 150 take some 20 s in all; before a release, ask for 20,000."""
+EXAMPLES = int(os.environ.get("SCHEDULES_TEST_EXAMPLES", "100"))
+"""Per property. 100 take some 15 s in all; before a release, ask for 20,000."""
 
 profile = settings(
     max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    derandomize=EXAMPLES <= 150,
+    derandomize=EXAMPLES <= 100,
 )
 policies = st.tuples(st.sampled_from(DstGap), st.sampled_from(DstFold))
 
