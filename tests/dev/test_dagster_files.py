@@ -65,7 +65,7 @@ def test_both_workspaces_name_the_same_location(tmp_path: Path) -> None:
     home = Home.make(tmp_path / "home")
     home.write_dagster_files()
 
-    assert load_yaml_from_path(home.workspace) == {
+    assert load_yaml_from_path(str(home.workspace)) == {
         "load_from": [
             {
                 "grpc_server": {
@@ -75,7 +75,7 @@ def test_both_workspaces_name_the_same_location(tmp_path: Path) -> None:
             }
         ]
     }
-    assert load_yaml_from_path(ROOT / "workspace.yaml") == {
+    assert load_yaml_from_path(str(ROOT / "workspace.yaml")) == {
         "load_from": [
             {
                 "python_module": {

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,10 @@ def _wait(what: Callable[[], object], output: Path, seconds: float) -> None:
         time.sleep(0.1)
 
 
+def _says(output: Path, pattern: str) -> bool:
+    return re.search(pattern, output.read_text()) is not None
+
+
 def _get(url: str) -> int:
     with urllib.request.urlopen(url, timeout=10) as answer:
         status: int = answer.status
@@ -67,8 +72,8 @@ def test_from_nothing_to_the_first_fires_through_a_dead_code_server_to_no_proces
             assert set(home.read_records()) == PARTS
 
             for agent in ("demo-async", "demo-sync"):
-                line = re.compile(rf"^\S+Z  \S+ +{agent} +delivered +\S+ s$", re.MULTILINE)
-                _wait(lambda line=line: line.search(output.read_text()), output, 120)
+                line = rf"(?m)^\S+Z  \S+ +{agent} +delivered +\S+ s$"
+                _wait(partial(_says, output, line), output, 120)
 
             os.kill(home.read_records()["code server"].pid, signal.SIGKILL)
             _wait(lambda: "code server   restarted" in output.read_text(), output, 5)
