@@ -37,24 +37,37 @@ class ScheduleView:
     live_failed: bool = False
 
 
-def view(tx: Transaction, schedule: Schedule, agent: Agent) -> ScheduleView:
-    """One schedule with its live data."""
-    (shown,) = views(tx, [schedule], agent, live=1)
-    return shown
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was read of an agent's schedules: `live` says how many carry live data."""
+
+    agent: Agent
+    schedules: Sequence[Schedule]
+    activity: Mapping[str, ScheduleActivity]
+    live: int
 
 
-def views(
-    tx: Transaction, schedules: Sequence[Schedule], agent: Agent, *, live: int
-) -> list[ScheduleView]:
-    """Schedules of one agent; the first `live` of them with live data, at the cost of one query."""
-    with_live = schedules[:live]
-    activity: Mapping[str, ScheduleActivity] = {}
-    if with_live:
-        ids = [schedule.id for schedule in with_live]
-        activity = tx.schedules.activity(ids, ahead=NEXT_TIMES)
-    method = agent.acp_type.input_method
-    shown = [_live_view(each, activity.get(each.id), method) for each in with_live]
-    plain = [ScheduleView(schedule=each, input_method=method) for each in schedules[live:]]
+def look(tx: Transaction, agent: Agent, schedules: Sequence[Schedule], *, live: int) -> Seen:
+    """Read what the first `live` of them need for their live data, with one query."""
+    ids = [schedule.id for schedule in schedules[:live]]
+    activity = tx.schedules.activity(ids, ahead=NEXT_TIMES) if ids else {}
+    return Seen(agent=agent, schedules=schedules, activity=activity, live=live)
+
+
+def views(seen: Seen) -> list[ScheduleView]:
+    """What was read, as it is shown.
+
+    Occurrences are searched here, which may take a while: no transaction is open meanwhile.
+    """
+    method = seen.agent.acp_type.input_method
+    shown = [
+        _live_view(schedule, seen.activity.get(schedule.id), method)
+        for schedule in seen.schedules[: seen.live]
+    ]
+    plain = [
+        ScheduleView(schedule=schedule, input_method=method)
+        for schedule in seen.schedules[seen.live :]
+    ]
     return shown + plain
 
 

@@ -11,12 +11,13 @@ from uuid import uuid4
 from schedules_pipeline.domain.cadence import Cadence, validate_new
 from schedules_pipeline.domain.planning import first_occurrence
 from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
+from schedules_pipeline.domain.slices import planning_frontier
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.errors import NotFound, Rejected
-from schedules_pipeline.services.live import ScheduleView, view, views
+from schedules_pipeline.services.live import ScheduleView, Seen, look, views
 from schedules_pipeline.services.planning import PlanningRules, plan_at_once
-from schedules_pipeline.services.registering import require_agent
-from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.registering import require_agent, require_agent_now
+from schedules_pipeline.services.store_port import ScheduleActivity, Store, Transaction
 
 LIVE_ROWS = 200
 
@@ -46,24 +47,23 @@ class Schedules:
 
         Errors: NotFound (agent), InvalidCadence, Rejected (the name is taken).
         """
-        agent, now = self._store.run(lambda tx: (require_agent(tx, agent_id), tx.now()))
-        # Searching for an occurrence may take a while, so no transaction is open meanwhile.
-        validate_new(draft.cadence, now)
-        schedule = _schedule(agent, draft, principal, now)
-        next_at = None if draft.paused else first_occurrence(schedule, now)
-        return self._store.run(lambda tx: self._insert(tx, schedule, agent, next_at))
+        return _one(self._store.run(lambda tx: self._create(tx, agent_id, draft, principal)))
 
     def list(self, agent_id: str, *, limit: int, live: bool) -> Sequence[ScheduleView]:
         """Newest first; with `live`, the first 200 carry live data. Errors: NotFound (agent)."""
-        return self._store.run(lambda tx: _list(tx, agent_id, limit, LIVE_ROWS if live else 0))
+        return views(
+            self._store.run(lambda tx: _list(tx, agent_id, limit, LIVE_ROWS if live else 0))
+        )
 
     def get(self, agent_id: str, schedule_id: str) -> ScheduleView:
         """Errors: NotFound."""
-        return self._store.run(lambda tx: _show(tx, require_schedule(tx, agent_id, schedule_id)))
+        return _one(
+            self._store.run(lambda tx: _look(tx, require_schedule(tx, agent_id, schedule_id)))
+        )
 
     def get_by_name(self, agent_id: str, name: str) -> ScheduleView:
         """Errors: NotFound."""
-        return self._store.run(lambda tx: _show(tx, require_named(tx, agent_id, name)))
+        return _one(self._store.run(lambda tx: _look(tx, require_named(tx, agent_id, name))))
 
     def delete(self, agent_id: str, schedule_id: str, principal: JsonObject) -> str:
         """Soft-delete it; returns its id. What is planned ends `skipped/deleted` when it is due.
@@ -78,21 +78,19 @@ class Schedules:
         """As `delete`."""
         return self._store.run(lambda tx: _delete(tx, require_named(tx, agent_id, name), principal))
 
-    def _insert(
-        self,
-        tx: Transaction,
-        schedule: Schedule,
-        agent: Agent,
-        next_at: tuple[datetime, datetime] | None,
-    ) -> ScheduleView:
-        if not tx.schedules.insert(schedule):
-            raise Rejected(
-                f"Run schedule '{schedule.name}' already exists for agent '{schedule.agent_id}'"
-            )
-        tx.clocks.insert(schedule.id, next_at, TZDATA_VERSION)
-        _record(tx, None, schedule, "create", schedule.creator_principal)
+    def _create(
+        self, tx: Transaction, agent_id: str, draft: ScheduleDraft, principal: JsonObject
+    ) -> Seen:
+        agent, now = require_agent_now(tx, agent_id)
+        validate_new(draft.cadence, now)
+        schedule = _schedule(agent, draft, principal, now)
+        next_at = None if draft.paused else first_occurrence(schedule, now)
+        if not tx.schedules.create(schedule, next_at, TZDATA_VERSION):
+            raise Rejected(f"Run schedule '{draft.name}' already exists for agent '{agent_id}'")
+        if next_at is None or next_at[1] >= planning_frontier(now, self._rules.horizon):
+            return _just_created(agent, schedule, next_at)
         plan_at_once(tx, schedule.id, self._rules)
-        return view(tx, schedule, agent)
+        return look(tx, agent, [schedule], live=1)
 
 
 def require_schedule(tx: Transaction, agent_id: str, schedule_id: str) -> Schedule:
@@ -111,13 +109,34 @@ def _required(schedule: Schedule | None, agent_id: str, handle: str) -> Schedule
     return schedule
 
 
-def _list(tx: Transaction, agent_id: str, limit: int, live: int) -> list[ScheduleView]:
+def _list(tx: Transaction, agent_id: str, limit: int, live: int) -> Seen:
     agent = require_agent(tx, agent_id)
-    return views(tx, tx.schedules.list(agent_id, limit=limit), agent, live=live)
+    return look(tx, agent, tx.schedules.list(agent_id, limit=limit), live=live)
 
 
-def _show(tx: Transaction, schedule: Schedule) -> ScheduleView:
-    return view(tx, schedule, require_agent(tx, schedule.agent_id))
+def _look(tx: Transaction, schedule: Schedule) -> Seen:
+    return look(tx, require_agent(tx, schedule.agent_id), [schedule], live=1)
+
+
+def _one(seen: Seen) -> ScheduleView:
+    (shown,) = views(seen)
+    return shown
+
+
+def _just_created(
+    agent: Agent, schedule: Schedule, next_at: tuple[datetime, datetime] | None
+) -> Seen:
+    """What a query would find of a schedule that nothing is planned of yet."""
+    activity = ScheduleActivity(
+        schedule_id=schedule.id,
+        seen_at=schedule.created_at,
+        next_nominal_at=None if next_at is None else next_at[0],
+        planned_ahead=(),
+        skipped=(),
+        last_fire_at=None,
+        fire_count=0,
+    )
+    return Seen(agent=agent, schedules=[schedule], activity={schedule.id: activity}, live=1)
 
 
 def _delete(tx: Transaction, seen: Schedule, principal: JsonObject) -> str:
@@ -127,16 +146,10 @@ def _delete(tx: Transaction, seen: Schedule, principal: JsonObject) -> str:
     tx.clocks.stop(seen.id)
     after = tx.schedules.mark_deleted(seen.id)
     assert after is not None, "nobody else deletes while we hold the clock's row"
-    _record(tx, before, after, "delete", principal)
-    return seen.id
-
-
-def _record(
-    tx: Transaction, before: Schedule | None, after: Schedule, operation: str, actor: JsonObject
-) -> None:
     tx.schedules.record_change(
-        before, after, operation=operation, actor=actor, tzdata_version=TZDATA_VERSION
+        before, after, operation="delete", actor=principal, tzdata_version=TZDATA_VERSION
     )
+    return seen.id
 
 
 def _schedule(agent: Agent, draft: ScheduleDraft, principal: JsonObject, now: datetime) -> Schedule:

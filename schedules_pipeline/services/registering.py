@@ -55,10 +55,15 @@ class Agents:
 
 def require_agent(tx: Transaction, agent_id: str) -> Agent:
     """Errors: NotFound, in the contract's words."""
-    agent = tx.agents.get(agent_id)
-    if agent is None:
+    return require_agent_now(tx, agent_id)[0]
+
+
+def require_agent_now(tx: Transaction, agent_id: str) -> tuple[Agent, datetime]:
+    """The agent and the database's clock. Errors: NotFound, in the contract's words."""
+    found = tx.agents.get(agent_id)
+    if found is None:
         raise NotFound(f"Item with id '{agent_id}' does not exist.")
-    return agent
+    return found
 
 
 def _register(tx: Transaction, draft: AgentDraft) -> Agent:

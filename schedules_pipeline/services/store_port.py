@@ -173,7 +173,9 @@ class AgentRepository(Protocol):
         None when another agent, of another name, has that id.
         """
 
-    def get(self, agent_id: str) -> Agent | None: ...
+    def get(self, agent_id: str) -> tuple[Agent, datetime] | None:
+        """The agent and the database's clock, with one statement."""
+
     def get_by_name(self, name: str) -> Agent | None: ...
     def list(self, *, limit: int, offset: int) -> Sequence[Agent]: ...
 
@@ -182,7 +184,16 @@ class ScheduleRepository(Protocol):
     """Definitions, their skips and their change history."""
 
     def insert(self, schedule: Schedule) -> bool:
-        """False if the agent has an active schedule of that name."""
+        """The definition alone. False if the agent has an active schedule of that name."""
+
+    def create(
+        self, schedule: Schedule, next_at: tuple[datetime, datetime] | None, tzdata_version: str
+    ) -> bool:
+        """The definition, its clock and the first row of its history.
+
+        `next_at` is (nominal, due); None when paused. False if the agent has an active schedule
+        of that name.
+        """
 
     def get(self, agent_id: str, schedule_id: str) -> Schedule | None:
         """An active one; None when absent, deleted, or another agent's."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -46,13 +47,24 @@ class PostgresAgents:
             row = self._connection.execute(text(UPDATE), values).first()
         return None if row is None else agent_from(row)
 
-    def get(self, agent_id: str) -> Agent | None:
-        """None when there is no such agent."""
-        return self._one("a.id", agent_id)
+    def get(self, agent_id: str) -> tuple[Agent, datetime] | None:
+        """The agent and the database's clock, with one statement; None when there is none."""
+        row = self._connection.execute(
+            text(f"""
+                select {AGENT_COLUMNS}, statement_timestamp() as seen_at
+                from agents a where a.id = :id
+            """),  # noqa: S608 - a constant of ours
+            {"id": agent_id},
+        ).first()
+        return None if row is None else (agent_from(row), row.seen_at)
 
     def get_by_name(self, name: str) -> Agent | None:
         """None when there is no such agent."""
-        return self._one("a.name", name)
+        row = self._connection.execute(
+            text(f"select {AGENT_COLUMNS} from agents a where a.name = :name"),  # noqa: S608
+            {"name": name},
+        ).first()
+        return None if row is None else agent_from(row)
 
     def list(self, *, limit: int, offset: int) -> Sequence[Agent]:
         """Newest first."""
@@ -64,13 +76,6 @@ class PostgresAgents:
             {"limit": limit, "offset": offset},
         )
         return [agent_from(row) for row in rows]
-
-    def _one(self, column: str, value: str) -> Agent | None:
-        found = self._connection.execute(
-            text(f"select {AGENT_COLUMNS} from agents a where {column} = :value"),  # noqa: S608
-            {"value": value},
-        ).first()
-        return None if found is None else agent_from(found)
 
 
 def _values(agent: Agent) -> dict[str, object]:

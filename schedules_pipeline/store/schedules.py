@@ -26,8 +26,26 @@ INSERT = """
             cast(:initial_input as jsonb), cast(:creator_principal as jsonb), :version,
             :created_at, :updated_at)
     on conflict (agent_id, name) where deleted_at is null do nothing
-    returning id
+    returning id, version, creator_principal
 """
+
+# One statement: what a create costs is its round trips.
+CREATE = f"""
+    with inserted as ({INSERT}),
+    clock as (
+        insert into schedule_clock (schedule_id, next_nominal_at, next_due_at, tzdata_version)
+        select id, cast(:next_nominal_at as timestamptz), cast(:next_due_at as timestamptz),
+               :tzdata_version
+        from inserted
+    ), history as (
+        insert into schedule_changes
+            (schedule_id, version, operation, actor, tzdata_version, after)
+        select id, version, 'create', creator_principal, :tzdata_version,
+               cast(:definition as jsonb)
+        from inserted
+    )
+    select 1 from inserted
+"""  # noqa: S608 - a constant of ours
 
 # A jittered fire's nominal time may be past while its due time is ahead; the bound on the nominal
 # time is what the index serves.
@@ -55,9 +73,22 @@ class PostgresSchedules:
         self._connection = connection
 
     def insert(self, schedule: Schedule) -> bool:
-        """False if the agent has an active schedule of that name."""
-        inserted = self._connection.execute(text(INSERT), _columns(schedule))
-        return inserted.first() is not None
+        """The definition alone. False: the name is taken."""
+        return self._connection.execute(text(INSERT), _columns(schedule)).first() is not None
+
+    def create(
+        self, schedule: Schedule, next_at: tuple[datetime, datetime] | None, tzdata_version: str
+    ) -> bool:
+        """The definition, its clock and the first row of its history; False: the name is taken."""
+        nominal, due = next_at or (None, None)
+        values = {
+            **_columns(schedule),
+            "next_nominal_at": nominal,
+            "next_due_at": due,
+            "tzdata_version": tzdata_version,
+            "definition": _definition(schedule),
+        }
+        return self._connection.execute(text(CREATE), values).first() is not None
 
     def get(self, agent_id: str, schedule_id: str) -> Schedule | None:
         """An active one; None when absent, deleted, or another agent's."""

@@ -11,7 +11,9 @@ from tests.factories import NOW, an_agent
 def test_an_agent_comes_back_as_it_was_stored(store: PostgresStore) -> None:
     agent = an_agent(registration_metadata={"a": [1, None, "ü"]}, agent_input_type="json")
     assert store.run(lambda tx: tx.agents.register(agent)) == agent
-    assert store.run(lambda tx: tx.agents.get(agent.id)) == agent
+    found = store.run(lambda tx: tx.agents.get(agent.id))
+    assert found is not None
+    assert found[0] == agent
     assert store.run(lambda tx: tx.agents.get_by_name(agent.name)) == agent
 
 

@@ -89,6 +89,7 @@ def test_a_change_keeps_the_whole_definition_before_and_after(
     with psycopg.connect(database_url) as connection:
         row = connection.execute(
             "select version, operation, actor, tzdata_version, before, after from schedule_changes"
+            " where operation = 'delete'"
         ).fetchone()
     assert row is not None
     assert row[:4] == (2, "delete", {"user_id": "u"}, "2026a")
@@ -120,8 +121,7 @@ def test_the_database_itself_refuses_a_cadence_that_is_none(
 
 
 def _with_clock(tx: Transaction, schedule: Schedule, next_at: datetime | None) -> None:
-    tx.schedules.insert(schedule)
-    tx.clocks.insert(schedule.id, None if next_at is None else (next_at, next_at), "x")
+    tx.schedules.create(schedule, None if next_at is None else (next_at, next_at), "x")
 
 
 def test_activity_of_many_schedules_is_one_question(agent_store: PostgresStore) -> None:
