@@ -1,6 +1,6 @@
 """How fast is the next occurrence? Ours beside cronsim, croniter and APScheduler, in one run.
 
-    .venv/bin/python bench/next_occurrence.py
+    python -m bench occurrences
 
 What is measured is what a clock does: given a cadence and an instant, find the one occurrence that
 comes next; then go on from there. One process, one core. The peers live in an environment of their

@@ -1,6 +1,6 @@
 """How many fires a second one process can deliver: two calls each, to an agent in another process.
 
-python -m tests.delivery.bench [--fires 5000] [--in-flight 64]
+python -m bench delivery [--fires 5000] [--in-flight 64]
 """
 
 import argparse

@@ -1,0 +1,121 @@
+"""SIGKILL of the run, of the daemon, of PostgreSQL, in mid-minute: what is lost, doubled, how long.
+
+python -m bench crash
+"""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from bench.report import publish
+from bench.scene import inputs, next_minute, scene, sleep_until
+from tests.agents import RunningAgent
+from tests.stack import Stack
+
+SCHEDULES = 40
+SECONDS = 2
+LATE_SECONDS = 1.0
+ROUNDS = 3
+
+
+def main() -> None:
+    """Kill each of the three, three times, while 20 fires a second are due."""
+    victims: dict[str, Callable[[Stack], int]] = {
+        "Dagster run": _kill_present_run,
+        "daemon": lambda stack: stack.kill("daemon"),
+        "PostgreSQL": lambda stack: stack.kill("postgres"),
+    }
+    with scene() as (stack, agent):
+        agent_id = stack.register("crash", agent.url)
+        for each in range(SCHEDULES):
+            stack.create(agent_id, name=f"s{each}", interval_seconds=SECONDS)
+        sleep_until(stack, next_minute(stack, ahead=60))
+        rows = []
+        for _ in range(ROUNDS):
+            for name, kill in victims.items():
+                rows.append(_round(stack, agent, name, kill))
+    publish(
+        "SIGKILL in mid-minute",
+        [_median(name, [row for row in rows if row["killed"] == name]) for name in victims],
+        f"{SCHEDULES} schedules every {SECONDS} s. Recovered: from the kill until the last input "
+        f"that was more than {LATE_SECONDS:g} s late has arrived. Lost, doubled: sums of {ROUNDS} "
+        "rounds, at the agent; a doubled one is `marked` when its ledger row says "
+        "possible_duplicate. Recovery: all rounds.",
+    )
+
+
+def _kill_present_run(stack: Stack) -> int:
+    query = (
+        "select pid from dispatches join slices using (slice_key) where finished_at is null "
+        "and statement_timestamp() between starts_at and ends_at"
+    )
+    pid: int = stack.wait_for(lambda: stack.sql(query))[0][0]
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def _round(
+    stack: Stack, agent: RunningAgent, name: str, kill: Callable[[Stack], int]
+) -> dict[str, Any]:
+    """From one full minute to the next but one, with a kill 20 s into the first."""
+    begin = next_minute(stack, ahead=5)
+    sleep_until(stack, begin + 20)
+    killed_at = stack.database_time()
+    kill(stack)
+    sleep_until_back(stack, begin + 120)
+    stack.wait_for(lambda: not _open_before(stack, begin + 120), timeout=120)
+    found = [i for i in inputs(agent) if begin <= i["due"] < begin + 120]
+    times = Counter(i["fire"] for i in found)
+    marked = _marked(stack)
+    late = [i["at"] for i in found if i["at"] - i["due"] > LATE_SECONDS and i["at"] > killed_at]
+    doubled = {fire for fire, count in times.items() if count > 1}
+    return {
+        "killed": name,
+        "due": SCHEDULES * 120 // SECONDS,
+        "lost": SCHEDULES * 120 // SECONDS - len(times),
+        "doubled, marked": len(doubled & marked),
+        "doubled, unmarked": len(doubled - marked),
+        "recovered": max(late, default=killed_at) - killed_at,
+    }
+
+
+def sleep_until_back(stack: Stack, instant: float) -> None:
+    """As `sleep_until`, with a database that may be away."""
+
+    def there() -> bool:
+        try:
+            sleep_until(stack, instant)
+        except Exception:
+            return False
+        return True
+
+    stack.wait_for(there, timeout=240)
+
+
+def _open_before(stack: Stack, instant: float) -> bool:
+    query = (
+        "select exists (select 1 from fires where finished_at is null "
+        f"and due_at < to_timestamp({instant}))"
+    )
+    return bool(stack.sql(query)[0][0])
+
+
+def _marked(stack: Stack) -> set[str]:
+    return {fire for (fire,) in stack.sql("select id from fires where possible_duplicate")}
+
+
+def _median(name: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "killed": name,
+        "due": sum(each["due"] for each in rounds),
+        "lost": sum(each["lost"] for each in rounds),
+        "doubled, marked": sum(each["doubled, marked"] for each in rounds),
+        "doubled, unmarked": sum(each["doubled, unmarked"] for each in rounds),
+        "recovered s": ", ".join(f"{each['recovered']:.1f}" for each in rounds),
+    }
+
+
+if __name__ == "__main__":
+    main()
