@@ -16,6 +16,15 @@ T = TypeVar("T")
 
 DEADLOCK_RETRIES = 3
 
+AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    # A process that was frozen in the middle of a transaction, and a server that has become a
+    # standby: to psycopg these two are internal errors.
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+
 SESSION_SETTINGS = (
     "-c idle_in_transaction_session_timeout=5000 "
     "-c lock_timeout=3000 "
@@ -102,6 +111,6 @@ def _translated(error: DBAPIError) -> Exception:
         return _Deadlock("Two transactions waited for each other; try again.")
     if isinstance(cause, psycopg.errors.LockNotAvailable):
         return Busy("Another request is changing the same schedule; try again.")
-    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+    if isinstance(cause, AWAY):
         return Unavailable("The database cannot be reached; try again.")
     return error
