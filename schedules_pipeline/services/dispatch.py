@@ -5,6 +5,7 @@ process that wakes, a database that was away). So it proves its life before it w
 heartbeat, by every claim and outcome, and again before each send when the last proof is old.
 """
 
+import logging
 import os
 import socket
 import threading
@@ -21,6 +22,8 @@ HEARTBEAT_SECONDS = 10.0
 PROOF_IS_GOOD_FOR_SECONDS = 20.0
 RETRY_SECONDS = 0.5
 
+log = logging.getLogger(__name__)
+
 
 class Dispatch:
     """Begun when the first op starts, finished after the last. Threads may share it."""
@@ -31,6 +34,7 @@ class Dispatch:
         self._store = store
         self._proved_at = 0.0
         self._ended = False
+        self._patient_until = float("inf")
         self._closing = threading.Event()
         self._heart: threading.Thread | None = None
 
@@ -66,11 +70,15 @@ class Dispatch:
             self._ended = True
             self._store.run(lambda tx: tx.dispatches.finish(self.dagster_run_id))
 
+    def stop_waiting_after(self, seconds: float) -> None:
+        """From then on a database that is away is an error: the process was asked to stop."""
+        self._patient_until = min(self._patient_until, time.monotonic() + seconds)
+
     def write(self, work: Callable[[Transaction], T]) -> T:
         """`work` in one transaction that holds this dispatch alive.
 
         Waits for as long as the database is away: an outcome must not be lost. Errors:
-        DispatchEnded, and then nothing was written.
+        DispatchEnded, and then nothing was written; Unavailable after `stop_waiting_after`.
         """
 
         def fenced(tx: Transaction) -> T:
@@ -103,7 +111,7 @@ class Dispatch:
                 self._ended = True
                 raise
             except Unavailable:
-                if self._closing.is_set():
+                if self._closing.is_set() or time.monotonic() > self._patient_until:
                     raise
                 time.sleep(RETRY_SECONDS)
                 continue
@@ -111,12 +119,18 @@ class Dispatch:
             return done
 
     def _beat(self) -> None:
-        while not self._closing.wait(HEARTBEAT_SECONDS):
+        pause = HEARTBEAT_SECONDS
+        while not self._closing.wait(pause):
             began = time.monotonic()
             try:
                 alive = self._store.run(lambda tx: tx.dispatches.heartbeat(self.dagster_run_id))
-            except Unavailable:
+            except Exception as error:
+                # Whatever it was: without a heart this run is taken for dead. Soon again, for
+                # when the database comes back others count from the last beat.
+                log.warning("no heartbeat: %s", error)
+                pause = RETRY_SECONDS
                 continue
+            pause = HEARTBEAT_SECONDS
             if not alive:
                 self._ended = True
                 return
