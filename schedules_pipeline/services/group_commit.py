@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from schedules_pipeline.errors import SchedulesError
+
 Item = TypeVar("Item")
 
 LARGEST_GROUP = 500
@@ -47,11 +49,23 @@ class GroupCommit(Generic[Item]):
     async def _commit(self, group: Sequence[tuple[Item, asyncio.Future[bool]]]) -> None:
         try:
             written = await self._write([item for item, _ in group])
+        except SchedulesError as error:
+            _fail(group, error)
+            return
         except Exception as error:
-            for _, done in group:
-                if not done.done():
-                    done.set_exception(error)
+            # PostgreSQL refuses one of them. Its neighbours have nothing to do with it.
+            if len(group) == 1:
+                _fail(group, error)
+            else:
+                for each in group:
+                    await self._commit([each])
             return
         for (_, done), kept in zip(group, written, strict=True):
             if not done.done():
                 done.set_result(kept)
+
+
+def _fail(group: Sequence[tuple[Item, asyncio.Future[bool]]], error: Exception) -> None:
+    for _, done in group:
+        if not done.done():
+            done.set_exception(error)
