@@ -96,16 +96,22 @@ class PostgresFires:
 
     def open_in(self, slice_key: str, dagster_run_id: str, limit: int) -> Sequence[OpenFire]:
         """What this run may take when it is due: planned fires, and unfinished ones that nobody
-        else holds (their dispatch is finished, or is this run's own)."""
+        else holds (their dispatch is finished, or is this run's own). Of too many, each agent's
+        earliest: one agent's crowd must not hide another's fires."""
         rows = self._connection.execute(
             text("""
-                select f.id, f.schedule_id, f.agent_id, f.due_at
-                from fires f left join dispatches d on d.dagster_run_id = f.claimed_by
-                where f.slice_key = :key and (
-                    f.state = 'planned'
-                    or (f.state in ('claimed', 'task_created')
-                        and (f.claimed_by = :run or d.finished_at is not null)))
-                order by f.due_at, f.id limit :most
+                select id, schedule_id, agent_id, due_at
+                from (
+                    select f.id, f.schedule_id, f.agent_id, f.due_at,
+                           row_number() over (partition by f.agent_id order by f.due_at, f.id)
+                               as turn
+                    from fires f left join dispatches d on d.dagster_run_id = f.claimed_by
+                    where f.slice_key = :key and (
+                        f.state = 'planned'
+                        or (f.state in ('claimed', 'task_created')
+                            and (f.claimed_by = :run or d.finished_at is not null)))
+                ) as open_fires
+                order by turn, due_at, id limit :most
             """),
             {"key": slice_key, "run": dagster_run_id, "most": limit},
         )
