@@ -6,6 +6,7 @@ time and its send but the claim, task/create and the commit of `task_created`.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,10 @@ LARGEST_AGENDA = 5_000
 LOCKED_RETRY = timedelta(milliseconds=20)
 WAITING_RETRY = timedelta(milliseconds=250)
 CLOCK_MARGIN_SECONDS = 0.0005
+FULL_RETRY_SECONDS = 0.05
 LAST_ANSWERS_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
 
 
 class SliceWorker:
@@ -65,6 +69,7 @@ class SliceWorker:
     def stop(self) -> None:
         """Claim nothing more; wait up to 2 s for answers that are on their way."""
         self._stopping = True
+        self._dispatch.stop_waiting_after(LAST_ANSWERS_SECONDS)
         self._wake.set()
 
     @property
@@ -113,10 +118,14 @@ class SliceWorker:
         return self._dispatch.write(lambda tx: tx.fires.open_in(key, run, LARGEST_AGENDA))
 
     async def _claim(self, due: Sequence[OpenFire]) -> None:
+        # Slots first: while the claim is under way, second attempts take slots too.
+        tickets = {fire.id: (fire.agent_id, self._slots.take(fire.agent_id)) for fire in due}
         result = await self._in_thread(self._claims, lambda: self._claim_now(due))
         for claimed in result.claimed:
-            ticket = self._slots.take(claimed.agent_id)
+            _, ticket = tickets.pop(claimed.fire_id)
             self._in_hand[claimed.fire_id] = asyncio.create_task(self._see_to(claimed, ticket))
+        for agent_id, ticket in tickets.values():
+            self._slots.give_back(agent_id, ticket)
         now = self._clock.now()
         self._agenda.put_back(result.locked, now + LOCKED_RETRY)
         self._agenda.put_back(result.waiting, now + WAITING_RETRY)
@@ -141,6 +150,9 @@ class SliceWorker:
             await delivery.see_to_its_end()
         except DispatchEnded:
             pass  # `_step` sees it too, and ends the work.
+        except Exception:
+            # Its row says that it is open, so the next look finds it.
+            log.exception("fire %s: its outcome could not be written", claimed.fire_id)
         finally:
             del self._in_hand[claimed.fire_id]
             self._wake.set()
@@ -149,13 +161,16 @@ class SliceWorker:
         """Until the next fire is due, a slot is free, or a second has passed."""
         next_at = self._agenda.next_at(self._slots)
         seconds = self._looked_at + LOOK_AGAIN_SECONDS - time.monotonic()
-        if next_at is not None:
+        if self._slots.free_in_all() <= 0:
+            # Nothing can be taken, whatever is due; nobody says when a request turns 2 s old.
+            seconds = min(seconds, FULL_RETRY_SECONDS)
+        elif next_at is not None:
             until_due = (next_at - self._clock.now()).total_seconds() + CLOCK_MARGIN_SECONDS
             seconds = min(seconds, until_due)
-        if seconds > 0:
-            timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
-            await self._wake.wait()
-            timer.cancel()
+        # At least one turn of the loop, always: the fires in hand live in it.
+        timer = asyncio.get_running_loop().call_later(max(seconds, 0), self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
 
     async def _wait_for_answers(self) -> None:
         if self._in_hand:
@@ -173,7 +188,7 @@ class SliceWorker:
 
     async def _prove(self) -> None:
         """Nothing is sent on the strength of an old proof: see `services.dispatch`."""
-        if self._dispatch.proof_is_old:
+        if self._dispatch.proof_is_old or self._dispatch.ended:
             await self._in_thread(self._writes, self._dispatch.prove)
 
     async def _write_outcomes(self, outcomes: Sequence[Outcome]) -> Sequence[bool]:
