@@ -12,6 +12,7 @@ from enum import StrEnum
 from schedules_pipeline.domain.fire import FireReason, FireState
 from schedules_pipeline.domain.planning import CATCHUP_WINDOW, newer_is_due
 from schedules_pipeline.domain.schedule import Agent, AgentStatus, Schedule
+from schedules_pipeline.errors import InvalidCadence
 
 FRESH_HEARTBEAT = timedelta(seconds=15)
 
@@ -136,7 +137,11 @@ def _is_stale(candidate: Candidate, schedule: Schedule, grace: timedelta) -> boo
         return False
     if candidate.due_at < candidate.seen_at - CATCHUP_WINDOW:
         return True
-    return newer_is_due(schedule, candidate.nominal_at, candidate.seen_at)
+    try:
+        return newer_is_due(schedule, candidate.nominal_at, candidate.seen_at)
+    except InvalidCadence:
+        # Its cadence cannot be read any more: there is no newer occurrence to prefer.
+        return False
 
 
 def _agent_is_busy(candidate: Candidate, other: FireAhead, grace: timedelta) -> bool:

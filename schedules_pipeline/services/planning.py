@@ -4,6 +4,7 @@ A fire and the clock that made it advance in one transaction, and the unique key
 two ticks, or a tick and a writer, may plan at the same time.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,11 +12,14 @@ from functools import partial
 
 from schedules_pipeline.domain.planning import ClockReading, SchedulePlan, plan_schedule
 from schedules_pipeline.domain.slices import planning_frontier
+from schedules_pipeline.errors import InvalidCadence
 from schedules_pipeline.services.store_port import Store, Transaction
 
 SCHEDULES_PER_TRANSACTION = 500
 FIRES_PER_TRANSACTION = 2_000
 FIRES_PER_TICK = 20_000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,12 @@ class Planner:
 
     def _enumerate(self, readings: Sequence[ClockReading], now: datetime) -> Iterator[SchedulePlan]:
         for reading in readings:
-            yield _plan_one(reading, now, self._rules)
+            try:
+                yield _plan_one(reading, now, self._rules)
+            except InvalidCadence as error:
+                # A row edited by hand, or a zone that newer rules dropped. The others go on; this
+                # one's clock stays where it is, so nothing of it is lost once it is mended.
+                log.error("schedule %s cannot be planned: %s", reading.schedule.id, error)
 
 
 def plan_at_once(tx: Transaction, schedule_id: str, rules: PlanningRules) -> None:
