@@ -1,15 +1,15 @@
 """Every error this package raises on purpose.
 
     SchedulesError                    500  the root: catch this to catch them all
-    ├── InvalidInput                  422  what was asked makes no sense; names the field and the fix
+    ├── InvalidInput                  422  what was asked makes no sense; names field and fix
     │   └── InvalidCadence            422  … the cadence (cron, interval, zone, window)
     ├── Rejected                      400  well-formed, but the present state forbids it
     ├── NotFound                      404  no such agent, schedule, fire …
     ├── Unavailable                   503  try again: the database is away, busy or not migrated
     │   ├── SchemaMissing             503  tables missing or old: run `schedules migrate`
     │   └── Busy                      503  a row stayed locked for longer than 3 s
-    ├── DispatchEnded                 —    this Dagster run was declared dead: stop sending at once
-    ├── FiresFailed                   —    a slice ended with failed fires; turns its Dagster run red
+    ├── DispatchEnded                 —    this Dagster run was declared dead: send nothing more
+    ├── FiresFailed                   —    a slice has failed fires; its Dagster run turns red
     ├── StartupError                  —    a command cannot start; says what to change
     └── DeliveryError                 —    one attempt at an agent went wrong; `reason` says how
         ├── Unreachable               —    refused or unresolvable: nothing was written
