@@ -186,35 +186,30 @@ class Cron:
         return frozenset(name for name, is_free in free.items() if is_free)
 
     def _search(self, start: int, *, reverse: bool) -> int | None:
-        stand: datetime | None = min(max(wall_of(start), _FIRST_WALL), _LAST_WALL)
-        while stand is not None:
-            at = self._wanted_year(stand, reverse=reverse)
-            if at is None:
-                return None
-            found, stand = self._step(at, reverse=reverse)
-            if found is not None and (self._years is None or found.year in self._years):
-                return wall_seconds(found)
+        at: datetime | None = min(max(wall_of(start), _FIRST_WALL), _LAST_WALL)
+        while at is not None:
+            at = self._wanted_year(at, reverse=reverse)
+            if at is not None:
+                at = self._simulate(at, reverse=reverse)
+            if at is not None and (self._years is None or at.year in self._years):
+                return wall_seconds(at)
         return None
 
-    def _step(self, at: datetime, *, reverse: bool) -> tuple[datetime | None, datetime | None]:
-        """cronsim's next match, and where to go on from; None and None beyond the horizon."""
-        sim = self._simulator_at(at, reverse=reverse)
-        if sim is None:
-            return None, None
-        found: datetime | None = next(sim, None)
-        # When it gives up, after 50 years, it stands on a time that it has not looked at.
-        stand = found or sim.dt + (_SECOND if reverse else -_SECOND)
-        return (found, stand) if _FIRST_WALL <= stand <= _LAST_WALL else (None, None)
+    def _simulate(self, at: datetime, *, reverse: bool) -> datetime | None:
+        """cronsim's next match within the horizon.
 
-    def _simulator_at(self, at: datetime, *, reverse: bool) -> CronSim | None:
-        """cronsim in front of `at`. Copied, for parsing anew would cost more than the search."""
+        It gives up after 50 years, which means never: no two matches are further apart than the
+        40 years that lie between two leap days on the same weekday around 2100.
+        """
         if self._simulator is None:
             return None
+        # Copied, for parsing anew would cost more than the search.
         sim = CronSim.__new__(CronSim)
         sim.__dict__.update(self._simulator.__dict__)
         sim.dt = at
         sim.tick_direction = -1 if reverse else 1
-        return sim
+        found: datetime | None = next(sim, None)
+        return found if found is not None and _FIRST_WALL <= found <= _LAST_WALL else None
 
     def _wanted_year(self, at: datetime, *, reverse: bool) -> datetime | None:
         """`at`, moved just before (or, in reverse, after) the nearest wanted year."""

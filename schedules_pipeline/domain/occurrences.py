@@ -26,10 +26,10 @@ def occurrences(
     """
     search = compile_cadence(cadence)
     last = HORIZON_END if until is None else instant_of(until)
-    at = search.next(within_horizon(instant_of(after)))
-    while at is not None and at <= last:
+    at = search.next(within_horizon(instant_of(after)), last)
+    while at is not None:
         yield moment_of(at)
-        at = search.next(at)
+        at = search.next(at, last)
 
 
 def next_occurrence(cadence: Cadence, after: datetime) -> datetime | None:

@@ -55,16 +55,16 @@ class Search:
     first: int
     last: int
 
-    def next(self, after: int) -> int | None:
-        """The first occurrence later than `after`.
+    def next(self, after: int, until: int = HORIZON_END) -> int | None:
+        """The first occurrence later than `after` and not later than `until`.
 
         Raises:
             InvalidCadence: more than `MAX_EXCLUDED` excluded spans lay in the way.
         """
-        after = max(after, self.first - 1)
+        after, last = max(after, self.first - 1), min(self.last, until)
         for _ in range(MAX_EXCLUDED):
             found = self.timeline.next(after)
-            if found is None or found > self.last:
+            if found is None or found > last:
                 return None
             excluded_until = self.exclusions.until(found) if self.exclusions else None
             if excluded_until is None:

@@ -4,14 +4,22 @@ Defaults: `dst_gap` run_after (the first instant after the gap stands for what f
 `dst_fold` first. Cadences finer than a day follow elapsed time, whatever the policies say.
 """
 
+from itertools import islice, pairwise
+
 import pytest
 
 from schedules_pipeline.domain.cadence import DstFold, DstGap
-from tests.domain.time_tools import cron, local_times
+from schedules_pipeline.domain.occurrences import occurrences, previous_occurrence
+from tests.domain.time_tools import at, cron, local_times, shown
 
 
 def nights(expression: str, zone: str, after: str, count: int = 3, **policy: object) -> list[str]:
-    return local_times(cron(expression, zone, **policy), after, count)
+    """The next occurrences; looking back from each must find the one before it."""
+    cadence = cron(expression, zone, **policy)
+    found = list(islice(occurrences(cadence, at(after)), count))
+    for left, right in pairwise(found):
+        assert previous_occurrence(cadence, right) == left
+    return [shown(moment, cadence) for moment in found]
 
 
 # Berlin, spring: on 29 March 2026, 02:00+01:00 is 03:00+02:00.

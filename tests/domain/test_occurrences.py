@@ -115,6 +115,23 @@ def test_exclusions_leave_out_days_hours_and_years_in_the_schedules_zone() -> No
     assert previous_occurrence(cadence, at("2028-01-02T21:00Z")) == at("2026-12-31T09:00Z")
 
 
+def test_an_excluded_day_ends_where_it_ends_on_a_night_when_clocks_change() -> None:
+    # 29 March 2026 has 23 hours in Berlin: neither neighbour may lose one to it.
+    cadence = cron("0 * * * *", "Europe/Berlin", exclude_cron=("* * 29 3 *",))
+    assert local_times(cadence, "2026-03-28T21:30Z", 2) == [
+        "2026-03-28T23:00+01:00",
+        "2026-03-30T00:00+02:00",
+    ]
+    assert previous_occurrence(cadence, at("2026-03-29T22:00Z")) == at("2026-03-28T22:00Z")
+    # 25 October has 25.
+    cadence = cron("0 * * * *", "Europe/Berlin", exclude_cron=("* * 25 10 *",))
+    assert local_times(cadence, "2026-10-24T20:30Z", 2) == [
+        "2026-10-24T23:00+02:00",
+        "2026-10-26T00:00+01:00",
+    ]
+    assert previous_occurrence(cadence, at("2026-10-25T23:00Z")) == at("2026-10-24T21:00Z")
+
+
 def test_an_exclusion_reads_both_day_fields_as_the_cadence_does() -> None:
     friday_13th = cron("0 0 * * *", exclude_cron=("* * 13 * fri",), cron_day_match=CronDayMatch.ALL)
     after = "2026-02-11T12:00Z"
@@ -176,6 +193,17 @@ def test_a_search_past_exclusions_gives_up_in_both_directions_and_says_so() -> N
         previous_occurrence(cadence, at("2026-01-01T00:00Z"))
 
 
+def test_listing_a_range_does_not_search_beyond_it() -> None:
+    cadence = cron(
+        "* * * * *",
+        exclude_cron=("*/2 * * * * 2027-2100", "1-59/2 * * * * 2027-2100"),
+    )
+    last_minute = at("2026-12-31T23:59:00Z")
+    assert list(occurrences(cadence, at("2026-12-31T23:58:00Z"), last_minute)) == [last_minute]
+    with pytest.raises(InvalidCadence, match="the search gave up"):
+        next_occurrence(cadence, last_minute)
+
+
 def test_exclusions_of_whole_years_are_passed_in_one_step() -> None:
     cadence = Cadence(interval_seconds=1, exclude_cron=("* * * * * 2027-2090",))
     assert next_occurrence(cadence, at("2026-12-31T23:59:59Z")) == at("2091-01-01T00:00:00Z")
@@ -205,7 +233,7 @@ def test_occurrences_exist_from_2000_to_2100(cadence: Cadence) -> None:
 
 def test_a_leap_day_on_a_monday_is_found_over_decades() -> None:
     cadence = cron("0 0 29 2 mon", cron_day_match=CronDayMatch.ALL)
-    # 2100 is no leap year: 40 years lie between two of them. cronsim gives up after 50.
+    # Every 28 years; the next one, 40 years on, is past the horizon, for 2100 is no leap year.
     assert local_times(cadence, "2000-01-01T00:00Z", 9) == [
         "2016-02-29T00:00+00:00",
         "2044-02-29T00:00+00:00",
