@@ -1,5 +1,6 @@
 """The composition root: which implementation serves which port. Nothing is opened before use."""
 
+import resource
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -63,6 +64,7 @@ class Wiring:
     @contextmanager
     def dispatcher(self, dagster_run_id: str, slice_key: str) -> Iterator[Dispatcher]:
         """A Dagster run's work on its slice: begun here, finished at the end."""
+        _allow_many_open_files()
         dispatch = Dispatch(self.store, dagster_run_id, slice_key)
         dispatch.begin(by_person=False)
         try:
@@ -115,3 +117,12 @@ class Wiring:
             grace=timedelta(seconds=self.settings.grace_seconds),
             delivery=DeliveryRules(retry_wait_seconds=self.settings.retry_wait_seconds),
         )
+
+
+def _allow_many_open_files() -> None:
+    """Use what this process may use: 64 hung requests per agent are files that stay open.
+
+    A soft limit of 1,024, usual for services, is full after a dozen such agents.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
