@@ -9,6 +9,7 @@ from schedules_pipeline.domain.fire import GapReason
 from schedules_pipeline.domain.occurrences import due_at, occurrences, previous_occurrence
 from schedules_pipeline.domain.schedule import AcpType, Schedule
 from schedules_pipeline.domain.slices import Slice, slice_for
+from schedules_pipeline.errors import InvalidCadence
 
 CATCHUP_WINDOW = timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)
@@ -98,8 +99,14 @@ def first_occurrence(schedule: Schedule, after: datetime) -> tuple[datetime, dat
 
 
 def newer_is_due(schedule: Schedule, nominal_at: datetime, now: datetime) -> bool:
-    """Whether a later occurrence of the schedule is due already (policy `latest`)."""
-    following = next(_dated(schedule, nominal_at + INSTANT), None)
+    """Whether a later occurrence of the schedule is due already (policy `latest`).
+
+    None that can be found is none: one schedule's cadence must not stop a claim of many.
+    """
+    try:
+        following = next(_dated(schedule, nominal_at + INSTANT), None)
+    except InvalidCadence:
+        return False
     return following is not None and following[1] <= now
 
 
