@@ -12,6 +12,7 @@ TICK_SECONDS = 15.0
 LONGEST_PAUSE = timedelta(seconds=25)
 SHORTEST_SERIES = timedelta(seconds=15)
 DEAD_AFTER = timedelta(seconds=30)
+BEAT_IS_OVERDUE = timedelta(seconds=12)
 ASK_BACK = timedelta(seconds=60)
 SETTLED_PER_TICK = 20
 
@@ -97,9 +98,12 @@ def may_declare_death(last: Heartbeat | None, now: datetime) -> bool:
 
 
 def _declare_dead(tx: Transaction) -> None:
-    now = tx.now()
-    if may_declare_death(tx.heartbeat.read(), now):
-        _hasten(tx, tx.dispatches.declare_dead(now - DEAD_AFTER))
+    now, last = tx.now(), tx.heartbeat.read()
+    if last is not None and may_declare_death(last, now):
+        # Between two ticks the database may have been away for almost 25 s. Whose beat was timely
+        # when the last one had it may have had no chance to beat since.
+        silent_since = min(now - DEAD_AFTER, last.ticked_at - BEAT_IS_OVERDUE)
+        _hasten(tx, tx.dispatches.declare_dead(silent_since))
 
 
 def _hasten(tx: Transaction, slice_keys: set[str]) -> None:
