@@ -126,7 +126,7 @@ class PostgresSlices:
         )
 
     def over_but_open(self, now: datetime, limit: int) -> Sequence[str]:
-        """Keys of unsettled slices whose time is over, oldest first."""
+        """Keys of unsettled slices whose time is over and that hold nothing open, oldest first."""
         return list(
             self._connection.execute(
                 text("""
@@ -135,6 +135,9 @@ class PostgresSlices:
                       and not exists (
                           select 1 from dispatches d
                           where d.slice_key = s.slice_key and d.finished_at is null)
+                      and not exists (
+                          select 1 from fires f
+                          where f.slice_key = s.slice_key and f.recorded_at is null)
                     order by starts_at, slice_key limit :most
                 """),
                 {"now": now, "most": limit},
