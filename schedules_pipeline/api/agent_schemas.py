@@ -29,7 +29,9 @@ class AgentRegister(BaseModel):
     description: Annotated[str, Field(max_length=10_000), STORABLE] = ""
     acp_url: Annotated[str, Field(max_length=2_000), STORABLE, AfterValidator(_http_url)]
     acp_type: AcpType
-    agent_id: Annotated[str, Field(min_length=1, max_length=256), STORABLE] | None = None
+    agent_id: (
+        Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None
+    ) = Field(default=None, description="The id that a new agent would like to have.")
     registration_metadata: Json | None = None
     agent_input_type: Literal["text", "json"] | None = None
 

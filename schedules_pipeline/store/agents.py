@@ -28,6 +28,10 @@ UPDATE = f"""
     returning {AGENT_COLUMNS}
 """  # noqa: S608 - a constant of ours
 
+GET = text(
+    f"select {AGENT_COLUMNS}, statement_timestamp() as seen_at from agents a where a.id = :id"  # noqa: S608
+)
+
 
 class PostgresAgents:
     """See `services.store_port.AgentRepository`."""
@@ -49,13 +53,7 @@ class PostgresAgents:
 
     def get(self, agent_id: str) -> tuple[Agent, datetime] | None:
         """The agent and the database's clock, with one statement; None when there is none."""
-        row = self._connection.execute(
-            text(f"""
-                select {AGENT_COLUMNS}, statement_timestamp() as seen_at
-                from agents a where a.id = :id
-            """),  # noqa: S608 - a constant of ours
-            {"id": agent_id},
-        ).first()
+        row = self._connection.execute(GET, {"id": agent_id}).first()
         return None if row is None else (agent_from(row), row.seen_at)
 
     def get_by_name(self, name: str) -> Agent | None:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.schedule import JsonObject, Schedule
 from schedules_pipeline.services.store_port import Fire, ScheduleActivity
 from schedules_pipeline.store.rows import FIRE_COLUMNS, SCHEDULE_COLUMNS, fire_from, schedule_from
@@ -30,7 +31,7 @@ INSERT = """
 """
 
 # One statement: what a create costs is its round trips.
-CREATE = f"""
+CREATE = text(f"""
     with inserted as ({INSERT}),
     clock as (
         insert into schedule_clock (schedule_id, next_nominal_at, next_due_at, tzdata_version)
@@ -45,11 +46,11 @@ CREATE = f"""
         from inserted
     )
     select 1 from inserted
-"""  # noqa: S608 - a constant of ours
+""")  # noqa: S608 - a constant of ours
 
 # A jittered fire's nominal time may be past while its due time is ahead; the bound on the nominal
 # time is what the index serves.
-ACTIVITY = """
+ACTIVITY = text("""
     select c.schedule_id, c.next_nominal_at, c.last_fire_at, c.fire_count,
            statement_timestamp() as seen_at,
            array(select f.nominal_at from fires f
@@ -63,7 +64,7 @@ ACTIVITY = """
                  order by k.nominal_at) as skipped
     from schedule_clock c join agent_run_schedules s on s.id = c.schedule_id
     where c.schedule_id = any(:ids)
-"""
+""")
 
 
 class PostgresSchedules:
@@ -88,7 +89,7 @@ class PostgresSchedules:
             "tzdata_version": tzdata_version,
             "definition": _definition(schedule),
         }
-        return self._connection.execute(text(CREATE), values).first() is not None
+        return self._connection.execute(CREATE, values).first() is not None
 
     def get(self, agent_id: str, schedule_id: str) -> Schedule | None:
         """An active one; None when absent, deleted, or another agent's."""
@@ -164,9 +165,7 @@ class PostgresSchedules:
         self, schedule_ids: Collection[str], *, ahead: int
     ) -> Mapping[str, ScheduleActivity]:
         """The live fields of many schedules at the cost of one."""
-        rows = self._connection.execute(
-            text(ACTIVITY), {"ids": list(schedule_ids), "most": ahead}
-        ).all()
+        rows = self._connection.execute(ACTIVITY, {"ids": list(schedule_ids), "most": ahead}).all()
         return {row.schedule_id: _activity(row) for row in rows}
 
     def fires(
@@ -201,7 +200,7 @@ class PostgresSchedules:
 def _columns(schedule: Schedule) -> dict[str, Any]:
     cadence = schedule.cadence
     return {
-        **asdict(cadence),
+        **_fields(cadence),
         "exclude_cron": list(cadence.exclude_cron),
         "id": schedule.id,
         "agent_id": schedule.agent_id,
@@ -224,8 +223,14 @@ def _json(value: JsonObject | None) -> str | None:
 
 def _definition(schedule: Schedule) -> str:
     """The whole definition, as the change history keeps it."""
-    fields = asdict(schedule)
-    return json.dumps({**fields.pop("cadence"), **fields}, default=datetime.isoformat)
+    definition = _fields(schedule)
+    cadence = _fields(definition.pop("cadence"))
+    return json.dumps({**cadence, **definition}, default=datetime.isoformat)
+
+
+def _fields(value: Schedule | Cadence) -> dict[str, Any]:
+    """Like `asdict`, without copying what is deep inside."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _activity(row: Row[Any]) -> ScheduleActivity:

@@ -113,6 +113,7 @@ def test_an_unknown_agent_is_not_found(client: httpx.Client, path: str, message:
         ("registration_metadata", {"deep\0": 1}),
         ("registration_metadata", []),
         ("agent_id", ""),
+        ("agent_id", "a/b"),
     ],
 )
 def test_a_bad_registration_is_refused_by_its_field(
