@@ -12,7 +12,6 @@ from enum import StrEnum
 from schedules_pipeline.domain.fire import FireReason, FireState
 from schedules_pipeline.domain.planning import CATCHUP_WINDOW, newer_is_due
 from schedules_pipeline.domain.schedule import Agent, AgentStatus, Schedule
-from schedules_pipeline.errors import InvalidCadence
 
 FRESH_HEARTBEAT = timedelta(seconds=15)
 
@@ -137,11 +136,7 @@ def _is_stale(candidate: Candidate, schedule: Schedule, grace: timedelta) -> boo
         return False
     if candidate.due_at < candidate.seen_at - CATCHUP_WINDOW:
         return True
-    try:
-        return newer_is_due(schedule, candidate.nominal_at, candidate.seen_at)
-    except InvalidCadence:
-        # Its cadence cannot be read any more: there is no newer occurrence to prefer.
-        return False
+    return newer_is_due(schedule, candidate.nominal_at, candidate.seen_at)
 
 
 def _agent_is_busy(candidate: Candidate, other: FireAhead, grace: timedelta) -> bool:

@@ -5,7 +5,6 @@ two ticks, or a tick and a writer, may plan at the same time.
 """
 
 import logging
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +13,6 @@ from functools import partial
 from schedules_pipeline.domain.planning import ClockReading, SchedulePlan, plan_schedule
 from schedules_pipeline.domain.slices import planning_frontier
 from schedules_pipeline.errors import InvalidCadence
-from schedules_pipeline.errors import InvalidCadence
 from schedules_pipeline.services.store_port import Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -22,8 +20,6 @@ log = logging.getLogger(__name__)
 SCHEDULES_PER_TRANSACTION = 500
 FIRES_PER_TRANSACTION = 2_000
 FIRES_PER_TICK = 20_000
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
