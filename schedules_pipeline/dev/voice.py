@@ -1,9 +1,11 @@
 """What `schedules dev` says on the terminal."""
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol, TextIO
 
 NAME_WIDTH = 13
@@ -51,9 +53,16 @@ class Voice:
 
     def say(self, line: str = "") -> None:
         """Print one line."""
-        with suppress(OSError, ValueError):
+        try:
             self._out.write(line + "\n")
             self._out.flush()
+        except OSError:
+            self._go_on_unheard()
+
+    def _go_on_unheard(self) -> None:
+        # What is still in the buffer would fail once more when Python exits.
+        with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), self._out.fileno())
 
     def part(self, name: str, what: str) -> None:
         """Print one line about one part."""
