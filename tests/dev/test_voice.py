@@ -74,7 +74,9 @@ def test_a_reader_that_went_away_is_no_error_even_at_exit() -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdin and process.stdout and process.stderr
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
         assert process.stdout.readline() == "first\n"
         process.stdout.close()
         process.stdin.close()
