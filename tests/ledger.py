@@ -86,7 +86,7 @@ def a_schedule(
     store: PostgresStore,
     agent: Agent | None = None,
     *,
-    every: int = 60,
+    every: int = 5,
     clock_at: datetime | None = None,
     stopped: bool = False,
     **changes: Any,
