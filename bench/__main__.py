@@ -19,7 +19,7 @@ def main() -> None:
             print(f"python -m bench {name:12} {about}")
         sys.exit(0 if len(sys.argv) < 2 else 2)
     module = importlib.import_module(f"bench.{sys.argv.pop(1)}")
-    module.main()
+    sys.exit(module.main())
 
 
 if __name__ == "__main__":
