@@ -1,16 +1,18 @@
 """Health, readiness and what the API says of itself."""
 
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import httpx
 import psycopg
+import pytest
 from fastapi import FastAPI
 
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.wiring import Wiring
 from tests.api.conftest import NO_DATABASE
-from tests.api.factories import Api, schedule_body
+from tests.api.factories import agent_body, schedule_body
 
 
 def test_healthz_names_the_version_and_the_zone_rules(client: httpx.Client) -> None:
@@ -35,49 +37,60 @@ def test_ready_on_a_migrated_database_whatever_the_clock_does(
 
 
 def test_not_ready_before_the_migrations(
-    app: FastAPI, base_url: str, empty_database_url: str
+    app: FastAPI, http: httpx.Client, empty_database_url: str
 ) -> None:
     wiring = Wiring(Settings(database_url=empty_database_url))
     app.state.use_cases = UseCases.of(wiring)
-    response = httpx.get(f"{base_url}/readyz")
+    response = http.get("/readyz")
     assert response.status_code == 503
     assert "schedules migrate" in response.json()["database"]
 
-    created = httpx.post(f"{base_url}/agents/a/schedules", json=schedule_body())
+    created = http.post("/agents/a/schedules", json=schedule_body())
     assert created.status_code == 503
     assert created.json()["code"] == 503
     assert "schedules migrate" in created.json()["message"]
     wiring.close()
 
 
-def test_not_ready_after_half_of_the_migrations(client: httpx.Client, database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
+@pytest.fixture
+def own_database(app: FastAPI, own_database_url: str) -> Iterator[str]:
+    """A database behind the API whose tables the test may change."""
+    wiring = Wiring(Settings(database_url=own_database_url))
+    app.state.use_cases = UseCases.of(wiring)
+    yield own_database_url
+    wiring.close()
+
+
+def test_not_ready_after_half_of_the_migrations(http: httpx.Client, own_database: str) -> None:
+    with psycopg.connect(own_database) as connection:
         connection.execute("update alembic_version set version_num = '0001'")
-    response = client.get("/readyz")
+    response = http.get("/readyz")
     assert response.status_code == 503
     assert response.json()["status"] == "not ready"
 
 
-def test_without_a_database_requests_are_asked_to_come_again(app: FastAPI, base_url: str) -> None:
+def test_without_a_database_requests_are_asked_to_come_again(
+    app: FastAPI, http: httpx.Client
+) -> None:
     wiring = Wiring(Settings(database_url=NO_DATABASE))
     app.state.use_cases = UseCases.of(wiring)
     for path in ("/agents", "/agents/a/schedules"):
-        response = httpx.get(base_url + path)
+        response = http.get(path)
         assert response.status_code == 503
         assert response.json() == {
             "message": "The database cannot be reached; try again.",
             "code": 503,
             "data": None,
         }
-    assert httpx.get(f"{base_url}/readyz").status_code == 503
-    assert httpx.get(f"{base_url}/healthz").status_code == 200
+    assert http.get("/readyz").status_code == 503
+    assert http.get("/healthz").status_code == 200
     wiring.close()
 
 
-def test_an_error_nobody_thought_of_leaks_nothing(api: Api, database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        connection.execute("alter table agent_run_schedules add check (name <> 'cursed')")
-    response = api.create(name="cursed")
+def test_an_error_nobody_thought_of_leaks_nothing(http: httpx.Client, own_database: str) -> None:
+    with psycopg.connect(own_database) as connection:
+        connection.execute("alter table agents add check (name <> 'cursed')")
+    response = http.post("/agents/register", json=agent_body(name="cursed"))
     assert response.status_code == 500
     assert response.json() == {
         "message": "Something went wrong here; the server's log says what.",
