@@ -41,13 +41,7 @@ class PostgresSlices:
             },
         )
         keys = {"keys": [s.key for s in ordered]}
-        settled = self._connection.execute(
-            text("""
-                select settled_at is not null from slices where slice_key = any(:keys)
-                order by slice_key for share
-            """),
-            keys,
-        ).scalars()
+        settled = self._lock_opened(keys)
         if any(settled):
             self._connection.execute(
                 text("""
@@ -56,6 +50,21 @@ class PostgresSlices:
                 """),
                 keys,
             )
+
+    def _lock_opened(self, keys: dict[str, list[str]]) -> Sequence[bool]:
+        """Lock in key order; returns of each whether it is settled.
+
+        Two that both held a settled slice FOR SHARE would wait for each other to unsettle it. So
+        where one is seen settled, the lock is the stronger one from the start.
+        """
+        settled = "select settled_at is not null from slices where slice_key = any(:keys)"
+        any_settled = any(self._connection.execute(text(settled), keys).scalars())
+        strength = "for no key update" if any_settled else "for share"
+        return (
+            self._connection.execute(text(f"{settled} order by slice_key {strength}"), keys)
+            .scalars()
+            .all()
+        )
 
     def owing(self, now: datetime, horizon: timedelta) -> Sequence[OwingSlice]:
         """Those that begin within the horizon, owe something and have no live dispatch.
