@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from schedules_pipeline.domain.fire import LEGAL_MOVES, REASONS, FireReason, FireState
@@ -283,7 +283,17 @@ def test_updates_of_a_fires_life_are_hot(
 ) -> None:
     fire = a_fire(store, schedule, key, database_now(store))
 
-    def life(connection: Any) -> tuple[int, int]:
+    def updates(connection: Connection) -> tuple[int, int]:
+        found = connection.execute(
+            text(
+                "select n_tup_upd, n_tup_hot_upd from pg_stat_xact_user_tables "
+                "where relname = 'fires'"
+            )
+        ).one()
+        return found.n_tup_upd, found.n_tup_hot_upd
+
+    def life(connection: Connection) -> tuple[int, int]:
+        before = updates(connection)
         for assignment in (
             "state = 'claimed', claimed_by = :run, claimed_at = now()",
             "state = 'task_created', task_id = 't', task_created_at = now()",
@@ -293,12 +303,7 @@ def test_updates_of_a_fires_life_are_hot(
             connection.execute(
                 text(f"update fires set {assignment} where id = :id"), {"id": fire, "run": run}
             )
-        found = connection.execute(
-            text(
-                "select n_tup_upd, n_tup_hot_upd from pg_stat_xact_user_tables "
-                "where relname = 'fires'"
-            )
-        ).one()
-        return found.n_tup_upd, found.n_tup_hot_upd
+        after = updates(connection)
+        return after[0] - before[0], after[1] - before[1]
 
     assert store.on_connection(life) == (4, 4)
