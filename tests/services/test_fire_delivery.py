@@ -1,0 +1,228 @@
+"""One claimed fire, step by step: what is written before what, and when nothing more is sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from schedules_pipeline.domain.fire import FireReason, FireState
+from schedules_pipeline.errors import AgentError, DispatchEnded, TimedOut
+from schedules_pipeline.services.claiming import ClaimedFire
+from schedules_pipeline.services.database_time import DatabaseTime
+from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
+from schedules_pipeline.services.platform_port import Assignment
+from schedules_pipeline.services.slots import Slots
+from schedules_pipeline.services.store_port import Outcome
+from tests.delivery.factories import make_assignment
+
+NOON = datetime(2026, 6, 24, 12, 0, tzinfo=UTC)
+Step = Callable[[], Awaitable[object]]
+
+
+class StandingClock(DatabaseTime):
+    def __init__(self) -> None:
+        pass
+
+    def now(self) -> datetime:
+        return NOON
+
+
+async def nothing() -> None:
+    pass
+
+
+def raising(*errors: Exception | None) -> Step:
+    """Each call raises the next of these, the last again and again."""
+    left = list(errors)
+
+    async def step() -> None:
+        error = left.pop(0) if len(left) > 1 else left[0]
+        if error is not None:
+            raise error
+
+    return step
+
+
+@dataclass
+class Story:
+    """What happened, in order; the parts can be made to fail."""
+
+    create: Step = nothing
+    send: Step = nothing
+    prove: Step = nothing
+    kept: Callable[[Outcome], bool] = lambda _outcome: True
+    events: list[str] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    async def create_task(self, assignment: Assignment) -> None:
+        self.events.append("create")
+        await self.create()
+
+    async def send_input(self, assignment: Assignment) -> str | None:
+        self.events.append("send")
+        await self.send()
+        return "hello"
+
+    async def aclose(self) -> None:
+        pass
+
+    async def proved(self) -> None:
+        await self.prove()
+
+    async def commit(self, outcome: Outcome) -> bool:
+        self.events.append(outcome.state.value)
+        self.outcomes.append(outcome)
+        return self.kept(outcome)
+
+
+def see_to(story: Story, *, task_created: bool = False, attempts: int = 0) -> Slots:
+    """Runs the delivery to its end; returns the slots, all given back."""
+
+    async def run() -> Slots:
+        slots = Slots(on_free=lambda: None)
+        claimed = ClaimedFire(
+            fire_id="fire",
+            schedule_id="schedule",
+            agent_id="agent",
+            due_at=NOON,
+            attempts=attempts,
+            task_created=task_created,
+            assignment=make_assignment("http://127.0.0.1:9"),
+        )
+        delivery = FireDelivery(
+            claimed,
+            slots.take("agent"),
+            platform=story,
+            slots=slots,
+            clock=StandingClock(),
+            rules=DeliveryRules(retry_wait_seconds=0.001),
+            commit=story.commit,
+            prove=story.proved,
+        )
+        try:
+            await asyncio.wait_for(delivery.see_to_its_end(), 10)
+        finally:
+            assert slots.free("agent") == 64
+        return slots
+
+    return asyncio.run(run())
+
+
+def test_the_task_is_committed_before_the_input_goes_out_and_the_delivery_after() -> None:
+    story = Story()
+    see_to(story)
+    assert story.events == ["create", "task_created", "send", "delivered"]
+    created, delivered = story.outcomes
+    # Only a finished attempt counts.
+    assert (created.attempts, delivered.attempts) == (0, 1)
+    assert (delivered.sent_at, delivered.reply_excerpt) == (NOON, "hello")
+
+
+def test_a_fire_that_was_taken_over_after_its_task_is_only_sent() -> None:
+    story = Story()
+    see_to(story, task_created=True, attempts=2)
+    assert story.events == ["send", "delivered"]
+    assert story.outcomes[0].attempts == 3
+
+
+def test_no_input_goes_out_when_the_task_is_no_longer_ours() -> None:
+    story = Story(kept=lambda outcome: outcome.state is not FireState.TASK_CREATED)
+    see_to(story)
+    assert story.events == ["create", "task_created"]
+
+
+def test_no_second_attempt_is_made_when_the_first_ones_failure_is_not_ours_to_write() -> None:
+    story = Story(create=raising(AgentError("no")), kept=lambda _outcome: False)
+    see_to(story)
+    assert story.events == ["create", "claimed"]
+
+
+@pytest.mark.parametrize("task_created", [True, False])
+def test_nothing_is_sent_without_proof(task_created: bool) -> None:
+    story = Story(prove=raising(DispatchEnded("over")))
+    with pytest.raises(DispatchEnded):
+        see_to(story, task_created=task_created)
+    assert story.events == []
+
+
+def test_every_attempt_and_each_of_its_steps_is_proved() -> None:
+    story = Story(send=raising(AgentError("no")), prove=raising(None, None, DispatchEnded("over")))
+    with pytest.raises(DispatchEnded):
+        see_to(story)
+    assert story.events == ["create", "task_created", "send", "task_created"]
+
+
+def test_five_attempts_and_the_last_ones_reason_is_the_end() -> None:
+    story = Story(create=raising(*[AgentError("no")] * 4, TimedOut("nothing")))
+    see_to(story)
+    assert story.events == [*["create", "claimed"] * 4, "create", "failed"]
+    assert [outcome.attempts for outcome in story.outcomes] == [1, 2, 3, 4, 5]
+    end = story.outcomes[-1]
+    assert (end.reason, end.error, end.possible_duplicate) == (
+        FireReason.TIMEOUT,
+        "nothing",
+        False,
+    )
+
+
+def test_a_task_that_was_made_is_not_made_again_for_the_next_attempt() -> None:
+    story = Story(send=raising(AgentError("busy"), None))
+    see_to(story)
+    assert story.events == [
+        *("create", "task_created", "send"),
+        *("task_created", "send", "delivered"),
+    ]
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_only_an_input_that_may_have_been_read_makes_the_next_a_possible_duplicate(
+    written: bool,
+) -> None:
+    story = Story(send=raising(TimedOut("nothing", input_written=written), None))
+    see_to(story)
+    assert story.outcomes[-1].state is FireState.DELIVERED
+    assert story.outcomes[-1].possible_duplicate is written
+
+
+def test_an_error_of_any_length_is_kept_short() -> None:
+    story = Story(create=raising(AgentError("x" * 5_000)))
+    see_to(story, attempts=4)
+    assert story.outcomes[-1].error == "x" * 1_000
+
+
+def test_a_wait_between_attempts_holds_no_slot() -> None:
+    free: list[int] = []
+
+    async def run() -> None:
+        slots = Slots(on_free=lambda: None)
+        story = Story(create=raising(AgentError("no"), None))
+
+        async def commit(outcome: Outcome) -> bool:
+            free.append(slots.free("agent"))
+            return True
+
+        claimed = ClaimedFire(
+            fire_id="fire",
+            schedule_id="schedule",
+            agent_id="agent",
+            due_at=NOON,
+            attempts=0,
+            task_created=False,
+            assignment=make_assignment("http://127.0.0.1:9"),
+        )
+        await FireDelivery(
+            claimed,
+            slots.take("agent"),
+            platform=story,
+            slots=slots,
+            clock=StandingClock(),
+            rules=DeliveryRules(retry_wait_seconds=0.001),
+            commit=commit,
+            prove=nothing,
+        ).see_to_its_end()
+
+    asyncio.run(run())
+    # After the failure; for the task, whose attempt goes on; after the delivery.
+    assert free == [64, 63, 64]
