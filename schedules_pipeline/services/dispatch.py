@@ -41,8 +41,8 @@ class Dispatch:
     def begin(self, *, by_person: bool) -> None:
         """Insert the row and start the heartbeat.
 
-        Errors: NotFound when there is no such slice; DispatchEnded when the run was declared ended
-        before it began (it was slow, and its slice was given to another).
+        Errors: NotFound when there is no such slice, when the run was declared ended before it
+        began (it was slow, and its slice was given to another), or when another process works it.
         """
         began = self._write(
             lambda tx: tx.dispatches.begin(
@@ -53,10 +53,11 @@ class Dispatch:
                 pid=os.getpid(),
             )
         )
-        if not began and not self._write(lambda tx: tx.dispatches.heartbeat(self.dagster_run_id)):
+        if not began:
             raise NotFound(
                 f"There is nothing to do for Dagster run {self.dagster_run_id}: either no fires "
-                f"are planned in slice {self.slice_key!r}, or the run was declared ended."
+                f"are planned in slice {self.slice_key!r}, or the run was declared ended, or "
+                "another process works it."
             )
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heart.start()

@@ -18,14 +18,22 @@ class PostgresDispatches:
     def begin(
         self, dagster_run_id: str, slice_key: str, *, by_person: bool, host: str, pid: int
     ) -> bool:
-        """False when there is no such slice, or the run was already declared ended."""
+        """False when there is no such slice, the run was already declared ended, or another process
+        works it: what a run claimed is its own to claim again, so it must be one process.
+
+        Done again by the same process (the answer to the first was lost), it is True again.
+        """
         return (
             self._connection.execute(
                 text("""
                     insert into dispatches (dagster_run_id, slice_key, by_person, host, pid)
                     select :run, slice_key, :by_person, :host, :pid
                     from slices where slice_key = :key
-                    on conflict (dagster_run_id) do nothing
+                    on conflict (dagster_run_id) do update
+                    set heartbeat_at = statement_timestamp()
+                    where dispatches.finished_at is null
+                      and dispatches.slice_key = excluded.slice_key
+                      and dispatches.host = excluded.host and dispatches.pid = excluded.pid
                     returning 1
                 """),
                 {
