@@ -49,6 +49,8 @@ class Dispatcher:
         Errors: DispatchEnded; KeyboardInterrupt when the process was asked to stop (then nothing
         more was claimed, and what came of the fires in hand is written).
         """
+        # Waits for a database that is away, and ends here when another has the slice by now.
+        self._dispatch.prove()
         self._clock.measure()
         if asyncio.run(self._work(slice_end(self._dispatch.slice_key))):
             self._dispatch.finish()
