@@ -168,6 +168,46 @@ def test_a_worker_whose_clock_is_ahead_delivers_nothing_early(
     assert due <= sent_at[0] < due + seconds(0.5)
 
 
+def test_two_workers_on_one_slice_send_each_input_once(store: PostgresStore) -> None:
+    key = past_slice(store)
+    agents = [an_agent(store) for _ in range(4)]
+    fires = [fire for agent in agents for fire in many_fires(store, agent, key, 150)]
+    platforms = [Platform(), Platform()]
+    with ThreadPoolExecutor(2) as threads:
+        for done in [
+            threads.submit(work_alone, store, key, platform, run=f"run-{n}")
+            for n, platform in enumerate(platforms)
+        ]:
+            done.result(60)
+    assert Counter(platforms[0].sent + platforms[1].sent) == Counter(fires)
+    assert Counter(platforms[0].created + platforms[1].created) == Counter(fires)
+    assert states(store) == {"delivered": 600}
+
+
+def test_a_schedule_that_somebody_holds_delays_itself_and_nobody_else(
+    store: PostgresStore,
+) -> None:
+    key = past_slice(store)
+    agent = an_agent(store)
+    others = many_fires(store, agent, key, 20)
+    held = a_schedule(store, agent, stopped=True)
+    fire = a_fire(store, held, key, database_now(store))
+    seen: list[dict[str, int]] = []
+
+    async def hold(_worker: SliceWorker, _dispatch: Dispatch) -> None:
+        await until(lambda: states(store).get("delivered") == 20)
+        seen.append(states(store))
+        writer.rollback()
+
+    with store.transaction() as writer:
+        writer.exec_driver_sql(
+            "select 1 from schedule_clock where schedule_id = %s for update", (held.id,)
+        )
+        work_alone(store, key, platform := Platform(), beside=hold)
+    assert seen == [{"delivered": 20, "planned": 1}]
+    assert sorted(platform.sent) == sorted([*others, fire])
+
+
 # --- agents that misbehave ------------------------------------------------------------------------
 
 

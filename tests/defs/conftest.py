@@ -1,0 +1,33 @@
+"""Dagster in the test's process: an instance of its own, a job and a sensor on a real ledger."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from schedules_pipeline.settings import Settings
+from schedules_pipeline.wiring import Wiring
+from tests.agents import RunningAgent, start_agent
+
+
+@pytest.fixture(scope="module")
+def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent]:
+    """A real ACP agent process."""
+    with start_agent(tmp_path_factory.mktemp("agent")) as agent:
+        yield agent
+
+
+@pytest.fixture
+def wiring(database_url: str) -> Iterator[Wiring]:
+    settings = Settings(
+        database_url=database_url, retry_wait_seconds=0.01, request_timeout_seconds=0.3
+    )
+    found = Wiring(settings, pool_size=3)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as found:
+        yield found
