@@ -27,6 +27,10 @@ SERVERS_SECONDS = 1.5
 POSTGRES_SECONDS = 1.5
 KILLED_SECONDS = 0.2
 
+# What a run or its code server has at its side, by the command line: Python's keeper of shared
+# memory (it ignores SIGINT), and the copiers of a run's output. They end with whom they serve.
+HELPERS = (b"multiprocessing.resource_tracker", b"watch_orphans.py", b"tail\0-F\0")
+
 
 def _nothing() -> None:
     pass
@@ -125,7 +129,7 @@ def _kill_all(processes: list[Identity]) -> None:
 
 
 def _is_run(pid: int) -> bool:
-    # Python's own helper ignores SIGINT, and ends when the last run and the server have.
     with suppress(OSError):
-        return b"resource_tracker" not in (PROC / str(pid) / "cmdline").read_bytes()
+        command = (PROC / str(pid) / "cmdline").read_bytes()
+        return not any(helper in command for helper in HELPERS)
     return False

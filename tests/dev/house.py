@@ -51,6 +51,9 @@ while True: time.sleep(1)
 """
 CODE_SERVER = """
 import pathlib, subprocess, sys
+# At a run's side, as Dagster has it: it must not be taken for a run.
+log = pathlib.Path(sys.argv[2], 'logs', 'code-server.log')
+subprocess.Popen(['tail', '-F', '-c', '+0', str(log)], stdout=subprocess.DEVNULL)
 if not pathlib.Path(sys.argv[2], 'run-started').exists():
     subprocess.Popen([sys.executable, '-S', '-c', sys.argv[1], sys.argv[2]])
 import signal; signal.pause()

@@ -17,6 +17,7 @@ from schedules_pipeline.dev.home import Home, Record
 from schedules_pipeline.dev.ports import free_port, is_taken
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
 from schedules_pipeline.dev.processes import Identity, identify
+from schedules_pipeline.dev.stopping import runs
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="finds its processes through /proc"
@@ -64,6 +65,9 @@ class House:
     def all_processes(self) -> list[Identity]:
         server = EmbeddedPostgres(self.home.postgres).running()
         return self.home.processes() + ([server] if server else [])
+
+    def runs(self) -> list[Identity]:
+        return runs(self.home, self.home.read_records().get("code server"))
 
     def stop(self, number: signal.Signals) -> float:
         began = time.monotonic()
@@ -155,7 +159,7 @@ def test_a_stop_signal_leaves_no_process_and_takes_less_than_ten_seconds(
     house = start(*parts).wait_until_up()
     house.wait_until((house.home.path / "run-started").exists)
     processes = house.all_processes()
-    assert len(processes) == len(parts) + 2  # and the run, and PostgreSQL
+    assert len(processes) == len(parts) + 3  # and the run, its helper, PostgreSQL
 
     seconds = house.stop(number)
 
@@ -245,7 +249,7 @@ def test_a_dead_code_servers_run_goes_on_and_is_interrupted_at_the_end(
 ) -> None:
     house = start("code server").wait_until_up()
     house.wait_until((house.home.path / "run-started").exists)
-    [run] = [p for p in house.home.processes() if p != house.part("code server")]
+    [run] = house.runs()
 
     house.part("code server").kill(signal.SIGKILL)
     house.wait_for("code server +restarted")
@@ -262,7 +266,7 @@ def test_a_run_that_dies_without_its_code_server_leaves_no_zombie(
 ) -> None:
     house = start("code server").wait_until_up()
     house.wait_until((house.home.path / "run-started").exists)
-    [run] = [p for p in house.home.processes() if p != house.part("code server")]
+    [run] = house.runs()
     house.part("code server").kill(signal.SIGKILL)
     house.wait_for("code server +ready after .*\n(.*\n)*.*code server +restarted")
 
@@ -277,11 +281,7 @@ def test_after_kill_minus_nine_the_next_start_stops_what_is_left_and_goes_on(
     first = start("api", "daemon", "code server").wait_until_up()
     first.wait_until((first.home.path / "run-started").exists)
     server, code = first.part("postgres"), first.part("code server")
-    [run] = [
-        p
-        for p in first.home.processes()
-        if p not in (code, first.part("api")) and p != first.part("daemon")
-    ]
+    [run] = first.runs()
 
     first.kill()
     first.wait_until(lambda: not code.is_alive(), 5)
@@ -328,7 +328,7 @@ def test_a_long_absence_of_postgres_restarts_the_code_server(start: Callable[...
     house = start("code server").wait_until_up()
     house.wait_until((house.home.path / "run-started").exists)
     code = house.part("code server")
-    [run] = [p for p in house.home.processes() if p != code]
+    [run] = house.runs()
     server = house.part("postgres")
 
     os.kill(server.pid, signal.SIGSTOP)
