@@ -91,8 +91,8 @@ class Wiring:
         migrate(self.database_url)
 
     def is_migrated(self) -> bool:
-        """Whether the tables are those that this code needs."""
-        return is_migrated(self.database_url)
+        """Whether the tables are those that this code needs. Errors: Unavailable."""
+        return self.store.on_connection(is_migrated)
 
     def landed_fires(self, since: datetime | None) -> Sequence[LandedFire]:
         """Fires that ended after `since`, as `schedules dev` prints them."""

@@ -1,12 +1,13 @@
 """Bring the database's tables to the version that this code needs."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from schedules_pipeline.errors import Unavailable
@@ -37,15 +38,14 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
-def is_migrated(url: str) -> bool:
+def is_migrated(connection: Connection) -> bool:
     """Whether the tables are those that this code was written for."""
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            present = MigrationContext.configure(connection).get_current_revision()
-    finally:
-        engine.dispose()
-    return present == ScriptDirectory.from_config(_config()).get_current_head()
+    return MigrationContext.configure(connection).get_current_revision() == _head()
+
+
+@cache
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _config() -> Config:
