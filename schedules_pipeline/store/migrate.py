@@ -10,22 +10,25 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from schedules_pipeline.errors import Unavailable
+from schedules_pipeline.errors import StartupError, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 # Two `schedules migrate` at once: the second waits, then finds nothing to do.
+OLDEST_POSTGRES = 14
+
 MIGRATION_LOCK = 7_305_001
 
 
 def migrate(url: str) -> None:
     """Run every migration that the database lacks. Doing it again changes nothing.
 
-    Errors: Unavailable when the database cannot be reached.
+    Errors: Unavailable when the database cannot be reached, StartupError when it is too old.
     """
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
+            _require_version(connection)
             connection.execute(text("select pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
             connection.commit()
             config = _config()
@@ -41,6 +44,16 @@ def migrate(url: str) -> None:
 def is_migrated(connection: Connection) -> bool:
     """Whether the tables are those that this code was written for."""
     return MigrationContext.configure(connection).get_current_revision() == _head()
+
+
+def _require_version(connection: Connection) -> None:
+    asked = text("select cast(current_setting('server_version_num') as int)")
+    found = connection.execute(asked).scalar_one() // 10_000
+    if found < OLDEST_POSTGRES:
+        raise StartupError(
+            f"The database is PostgreSQL {found}; {OLDEST_POSTGRES} or newer is needed. Upgrade "
+            "it, or name another in SCHEDULES_DATABASE_URL."
+        )
 
 
 @cache
