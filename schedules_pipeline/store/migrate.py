@@ -14,9 +14,9 @@ from schedules_pipeline.errors import StartupError, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-# Two `schedules migrate` at once: the second waits, then finds nothing to do.
 OLDEST_POSTGRES = 14
 
+# Two `schedules migrate` at once: the second waits, then finds nothing to do.
 MIGRATION_LOCK = 7_305_001
 
 
