@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,14 @@ from schedules_pipeline.errors import DispatchEnded, NotFound, TimedOut, Unavail
 from schedules_pipeline.services import dispatch as dispatch_module
 from schedules_pipeline.services import slice_worker as worker_module
 from schedules_pipeline.services import slots as slots_module
+from schedules_pipeline.services.agenda import Agenda
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules
 from schedules_pipeline.services.platform_port import Assignment
 from schedules_pipeline.services.slice_worker import SliceWorker
+from schedules_pipeline.services.slots import Slots
+from schedules_pipeline.services.store_port import OpenFire
 from schedules_pipeline.settings import with_driver
 from schedules_pipeline.store.migrate import migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -154,6 +158,8 @@ def test_a_worker_whose_clock_is_ahead_delivers_nothing_early(
         def now(self):  # type: ignore[no-untyped-def]
             return super().now() + seconds(0.7)
 
+    # It must come back to it by itself, not because it looks again anyway.
+    monkeypatch.setattr(worker_module, "LOOK_AGAIN_SECONDS", 20.0)
     key = past_slice(store)
     schedule = a_schedule(store, stopped=True)
     due = database_now(store) + seconds(1)
@@ -360,10 +366,20 @@ def test_the_event_loop_lives_on_while_every_slot_is_taken(
             await asyncio.sleep(0.01)
             turns += 1
 
+    steps = 0
+    really_take = Agenda.take
+
+    def take(agenda: Agenda, now: datetime, slots: Slots) -> list[OpenFire]:
+        nonlocal steps
+        steps += 1
+        return really_take(agenda, now, slots)
+
+    monkeypatch.setattr(Agenda, "take", take)
     work_alone(store, key, Platform(create), beside=count_turns)
     assert states(store) == {"delivered": 16}
-    # 2 s of work. A worker that spins has a turn left for the others once a second.
+    # 2 s of waiting: a worker that spins leaves the others no turn, or takes a whole core.
     assert turns > 40
+    assert steps < 200
 
 
 def test_one_agents_crowd_does_not_hide_anothers_fires(
