@@ -68,7 +68,7 @@ $(READY): requirements.lock pyproject.toml $(UV)
 	@echo "Building the environment in .venv …" >&2
 	@$(UV) venv --quiet --allow-existing --python .uv/bin/python .venv
 	@$(UV) pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
-	@$(UV) pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@
 
 $(UV):
