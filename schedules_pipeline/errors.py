@@ -7,7 +7,8 @@
     ├── NotFound                      404  no such agent, schedule, fire …
     ├── Unavailable                   503  try again: the database is away, busy or not migrated
     │   ├── SchemaMissing             503  tables missing or old: run `schedules migrate`
-    │   └── Busy                      503  a row stayed locked for longer than 3 s
+    │   ├── Busy                      503  a row stayed locked for longer than 3 s
+    │   └── AnotherTick               —    another tick is running: this one emits nothing
     ├── DispatchEnded                 —    this Dagster run was declared dead: send nothing more
     ├── FiresFailed                   —    a slice has failed fires; its Dagster run turns red
     ├── StartupError                  —    a command cannot start; says what to change
@@ -68,6 +69,13 @@ class SchemaMissing(Unavailable):
 
 class Busy(Unavailable):
     """A row stayed locked for longer than the lock timeout."""
+
+
+class AnotherTick(Unavailable):
+    """Two ticks at once: the other one emits."""
+
+    def __init__(self) -> None:
+        super().__init__("Another tick is running.")
 
 
 class DispatchEnded(SchedulesError):

@@ -8,7 +8,7 @@ import dagster as dg
 from schedules_pipeline.defs.job import JOB_NAME
 from schedules_pipeline.defs.partitions import nominal_fire_times
 from schedules_pipeline.domain.emission import Emission
-from schedules_pipeline.errors import SchemaMissing
+from schedules_pipeline.errors import AnotherTick, SchemaMissing
 from schedules_pipeline.services.store_port import EndedRun
 from schedules_pipeline.services.ticking import EndedRuns
 from schedules_pipeline.wiring import Wiring
@@ -33,8 +33,8 @@ def build_sensor(wiring: Wiring, job: dg.JobDefinition) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             emissions = wiring.clock.tick(ended_runs(context.instance))
-        except SchemaMissing as missing:
-            return dg.SkipReason(str(missing))
+        except (SchemaMissing, AnotherTick) as reason:
+            return dg.SkipReason(str(reason))
         return _requests(emissions)
 
     return agent_run_schedules

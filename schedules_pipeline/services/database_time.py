@@ -1,11 +1,38 @@
 """The database's clock, read without asking: what a worker waits by."""
 
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schedules_pipeline.services.store_port import Store
+from schedules_pipeline.services.store_port import Store, Transaction
 
 SAMPLES = 5
+NOISE_SECONDS = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The database's clock, read between two readings of this process's monotonic one."""
+
+    read: datetime
+    began: float
+    ended: float
+
+    @property
+    def round_trip(self) -> float:
+        """How long the question took, in seconds."""
+        return self.ended - self.began
+
+    @property
+    def middle(self) -> float:
+        """The monotonic time at which the server most likely read its clock."""
+        return (self.began + self.ended) / 2
+
+
+def _sample(tx: Transaction) -> Sample:
+    began = time.monotonic()
+    read = tx.now()
+    return Sample(read, began, time.monotonic())
 
 
 class DatabaseTime:
@@ -22,15 +49,21 @@ class DatabaseTime:
 
     def measure(self) -> None:
         """Take the sample with the shortest round trip."""
-        best = None
-        for _ in range(SAMPLES):
-            began, origin, ended = self._store.run(
-                lambda tx: (time.monotonic(), tx.now(), time.monotonic())
-            )
-            if best is None or ended - began < best:
-                best = ended - began
-                # Read on the server between the two: at worst half a round trip off.
-                self._origin, self._at = origin, (began + ended) / 2
+        samples = [self._store.run(_sample) for _ in range(SAMPLES)]
+        best = min(samples, key=lambda sample: sample.round_trip)
+        self._origin, self._at = best.read, best.middle
+
+    def check(self, tx: Transaction) -> None:
+        """Follow a clock that was set: called now and then, by whoever has a transaction.
+
+        A sample is at worst half a round trip off. One that our own reckoning cannot explain within
+        that means that the database's clock has moved (or this process stood still for a while).
+        """
+        sample = _sample(tx)
+        reckoned = self.now() - timedelta(seconds=time.monotonic() - sample.middle)
+        off = abs((sample.read - reckoned).total_seconds())
+        if off > sample.round_trip / 2 + NOISE_SECONDS:
+            self._origin, self._at = sample.read, sample.middle
 
     def now(self) -> datetime:
         """The database's time at this moment, to a fraction of a millisecond."""

@@ -22,7 +22,7 @@ from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDeliver
 from schedules_pipeline.services.group_commit import GroupCommit
 from schedules_pipeline.services.platform_port import AgentPlatform
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import OpenFire, Outcome
+from schedules_pipeline.services.store_port import OpenFire, Outcome, Transaction
 
 T = TypeVar("T")
 
@@ -115,7 +115,12 @@ class SliceWorker:
 
     def _read_open(self) -> Sequence[OpenFire]:
         run, key = self._dispatch.dagster_run_id, self._dispatch.slice_key
-        return self._dispatch.write(lambda tx: tx.fires.open_in(key, run, LARGEST_AGENDA))
+
+        def read(tx: Transaction) -> Sequence[OpenFire]:
+            self._clock.check(tx)
+            return tx.fires.open_in(key, run, LARGEST_AGENDA)
+
+        return self._dispatch.write(read)
 
     async def _claim(self, due: Sequence[OpenFire]) -> None:
         # Slots first: while the claim is under way, second attempts take slots too.

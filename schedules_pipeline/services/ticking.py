@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.emission import Emission, choose
+from schedules_pipeline.errors import AnotherTick
 from schedules_pipeline.services.planning import Planner, PlanningRules
 from schedules_pipeline.services.store_port import EndedRun, Heartbeat, Store, Transaction
 
@@ -69,9 +70,9 @@ class Clock:
         self._store.run(settle)
 
     def _emit(self, tx: Transaction) -> Sequence[Emission]:
-        """Choose the slices to hand to Dagster. Two ticks at once: the loser emits nothing."""
+        """Choose the slices to hand to Dagster. Errors: AnotherTick, for the loser of two."""
         if not tx.try_to_be_the_only_tick():
-            return []
+            raise AnotherTick
         now = tx.now()
         tx.heartbeat.write(next_heartbeat(tx.heartbeat.read(), now))
         emissions = choose(tx.slices.owing(now, self._rules.horizon), now)

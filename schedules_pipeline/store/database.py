@@ -51,6 +51,11 @@ class Database:
                 "options": SESSION_SETTINGS,
                 "application_name": application,
                 "connect_timeout": 5,
+                # A peer that is gone without a word is noticed within half a minute.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
             },
         )
 
