@@ -3,6 +3,7 @@
 python -m bench crash
 """
 
+import argparse
 import os
 import signal
 from collections import Counter
@@ -17,11 +18,14 @@ from tests.stack import Stack
 SCHEDULES = 40
 SECONDS = 2
 LATE_SECONDS = 1.0
-ROUNDS = 3
 
 
 def main() -> None:
-    """Kill each of the three, three times, while 20 fires a second are due."""
+    """Kill each of the three in turn, while 20 fires a second are due."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json")
+    wanted = parser.parse_args().rounds
     victims: dict[str, Callable[[Stack], int]] = {
         "Dagster run": _kill_present_run,
         "daemon": lambda stack: stack.kill("daemon"),
@@ -33,15 +37,15 @@ def main() -> None:
             stack.create(agent_id, name=f"s{each}", interval_seconds=SECONDS)
         sleep_until(stack, next_minute(stack, ahead=60))
         rows = []
-        for _ in range(ROUNDS):
+        for _ in range(wanted):
             for name, kill in victims.items():
                 rows.append(_round(stack, agent, name, kill))
     publish(
         "SIGKILL in mid-minute",
         [_median(name, [row for row in rows if row["killed"] == name]) for name in victims],
         f"{SCHEDULES} schedules every {SECONDS} s. Recovered: from the kill until the last input "
-        f"that was more than {LATE_SECONDS:g} s late has arrived. Lost, doubled: sums of {ROUNDS} "
-        "rounds, at the agent; a doubled one is `marked` when its ledger row says "
+        f"that was more than {LATE_SECONDS:g} s late has arrived. Lost, doubled: sums of {wanted} "
+        "round(s), at the agent; a doubled one is `marked` when its ledger row says "
         "possible_duplicate. Recovery: all rounds.",
     )
 
