@@ -90,13 +90,18 @@ def serve() -> None:
     import uvicorn
 
     from schedules_pipeline.api.app import create_app
-    from schedules_pipeline.dev.ports import is_taken
+    from schedules_pipeline.dev.ports import is_loopback, is_taken
     from schedules_pipeline.settings import Settings
     from schedules_pipeline.wiring import Wiring
 
     settings = Settings.load()
     wiring = Wiring(settings)
     assert wiring.database_url  # raises when none is set
+    if not is_loopback(settings.api_host):
+        raise StartupError(
+            f"SCHEDULES_API_HOST={settings.api_host} can be reached from outside, and the API asks "
+            "nobody who they are. Let it listen on 127.0.0.1, behind something that does."
+        )
     if is_taken(settings.api_host, settings.api_port):
         raise StartupError(
             f"Port {settings.api_port} on {settings.api_host} is taken: set SCHEDULES_API_PORT."

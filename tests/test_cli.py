@@ -123,3 +123,19 @@ def test_migrate_says_in_one_line_that_the_server_is_away(monkeypatch: pytest.Mo
     assert "Connection refused" in answer.stderr
     assert answer.stderr.count("\n") == 1
     assert "secret" not in answer.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "example.org"])
+def test_the_api_refuses_to_listen_where_strangers_can_reach_it(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEDULES_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+    monkeypatch.setenv("SCHEDULES_API_HOST", host)
+
+    answer = CliRunner().invoke(main, ["serve"])
+
+    assert answer.exit_code == 1
+    assert answer.output == (
+        f"schedules: SCHEDULES_API_HOST={host} can be reached from outside, and the API asks "
+        "nobody who they are. Let it listen on 127.0.0.1, behind something that does.\n"
+    )

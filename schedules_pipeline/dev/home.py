@@ -137,7 +137,7 @@ class Home:
                 file.seek(0)
                 raise StartupError(
                     f"`schedules dev` already runs on {self.path} (pid {file.read().strip()});"
-                    " it was left alone. Stop it first, or give another --home."
+                    " it was left alone. Stop it first, or give another --home (SCHEDULES_HOME)."
                 ) from None
             file.truncate(0)
             file.write(f"{os.getpid()}\n")

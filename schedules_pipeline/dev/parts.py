@@ -127,12 +127,11 @@ def _agent(settings: Settings, home: Home, name: str, port: int) -> Part:
 
 
 def _api(settings: Settings, home: Home) -> Part:
-    reachable_at = HOST if settings.api_host in ("0.0.0.0", "::") else settings.api_host  # noqa: S104
     return Part(
         name=API,
         command=_python("schedules_pipeline.cli", "serve"),
         environment=part_environment(settings, home, API),
-        is_ready=lambda _pid: answers(reachable_at, settings.api_port, "/healthz"),
+        is_ready=lambda _pid: answers(settings.api_host, settings.api_port, "/healthz"),
         after=(DATABASES,),
     )
 

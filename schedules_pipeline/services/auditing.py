@@ -55,4 +55,5 @@ def _summary(failed: list[AuditRecord]) -> str:
     more = len(failed) - len(lines)
     if more:
         lines.append(f"… and {more} more; the ledger has them all (GET …/fires).")
-    return f"{len(failed)} fires of this slice failed:\n" + "\n".join(lines)
+    count = "1 fire" if len(failed) == 1 else f"{len(failed)} fires"
+    return f"{count} of this slice failed:\n" + "\n".join(lines)

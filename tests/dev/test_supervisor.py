@@ -210,7 +210,7 @@ def test_a_second_one_on_the_same_home_says_so_and_leaves_the_first_alone(
     assert second.process.wait(10) == 1
     assert second.said == (
         f"schedules: `schedules dev` already runs on {first.home.path} (pid {first.process.pid});"
-        " it was left alone. Stop it first, or give another --home.\n"
+        " it was left alone. Stop it first, or give another --home (SCHEDULES_HOME).\n"
     )
     assert first.process.poll() is None
     assert set(first.all_processes()) == set(before)

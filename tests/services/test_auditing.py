@@ -88,7 +88,7 @@ def test_failures_are_named_and_others_are_none(
     with pytest.raises(FiresFailed) as caught:
         trail.raise_for_failures()
     assert str(caught.value) == (
-        "1 fires of this slice failed:\n"
+        "1 fire of this slice failed:\n"
         f"reporter/daily at {now:%Y-%m-%dT%H:%M:%SZ}: timeout after 5 attempts: "
         f"The agent said nothing. ({failed})"
     )
