@@ -62,11 +62,13 @@ class Wiring:
         return Clock(self.store, self.rules)
 
     @contextmanager
-    def dispatcher(self, dagster_run_id: str, slice_key: str) -> Iterator[Dispatcher]:
+    def dispatcher(
+        self, dagster_run_id: str, slice_key: str, *, by_person: bool = False
+    ) -> Iterator[Dispatcher]:
         """A Dagster run's work on its slice: begun here, finished at the end."""
         _allow_many_open_files()
         dispatch = Dispatch(self.store, dagster_run_id, slice_key)
-        dispatch.begin(by_person=False)
+        dispatch.begin(by_person=by_person)
         try:
             yield Dispatcher(self.store, dispatch, self._platform, self._dispatch_rules())
         finally:

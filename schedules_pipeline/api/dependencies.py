@@ -6,10 +6,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
+from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.wiring import Wiring
 
 
@@ -20,6 +22,8 @@ class UseCases:
     wiring: Wiring
     agents: Agents
     schedules: Schedules
+    editor: Editor
+    triggers: Triggers
     ledger: Ledger
     previews: Previews
 
@@ -31,6 +35,8 @@ class UseCases:
             wiring=wiring,
             agents=Agents(store),
             schedules=Schedules(store, wiring.rules),
+            editor=Editor(store, wiring.rules),
+            triggers=Triggers(store),
             ledger=Ledger(store),
             previews=Previews(store),
         )

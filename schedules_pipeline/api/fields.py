@@ -46,6 +46,12 @@ def _in_utc(moment: datetime) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
+def _with_offset(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("must carry an offset, such as 'Z' or '+02:00'")
+    return moment
+
+
 def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
     for leaf, depth in _walk(value):
         if depth > MAX_JSON_DEPTH:
@@ -76,6 +82,9 @@ def _walk(value: object) -> Iterator[tuple[object, int]]:
 
 STORABLE = AfterValidator(_storable)
 Int32 = Annotated[int, BeforeValidator(_whole), Field(ge=-INT32_MAX - 1, le=INT32_MAX)]
+AwareInstant = Annotated[
+    datetime, BeforeValidator(_date_text), AfterValidator(_with_offset), AfterValidator(_in_utc)
+]
 Instant = Annotated[datetime, BeforeValidator(_date_text), AfterValidator(_in_utc)]
 Json = Annotated[dict[str, Any], AfterValidator(_storable_json)]
 

@@ -8,7 +8,6 @@ from schedules_pipeline.api.dependencies import Principal, Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
 from schedules_pipeline.api.schemas import (
-    Deleted,
     FireList,
     FireRow,
     Preview,
@@ -50,18 +49,6 @@ def get_by_name(agent_id: Handle, name: Handle, use: Use) -> Schedule:
     return Schedule.of(use.schedules.get_by_name(agent_id, name))
 
 
-@router.delete("/{schedule_id}")
-def delete(agent_id: Handle, schedule_id: Handle, use: Use, principal: Principal) -> Deleted:
-    """Delete it. Its name is free at once; what is planned ends `skipped` when it is due."""
-    return _deleted(use.schedules.delete(agent_id, schedule_id, principal), schedule_id)
-
-
-@router.delete("/name/{name}")
-def delete_by_name(agent_id: Handle, name: Handle, use: Use, principal: Principal) -> Deleted:
-    """Delete the schedule that has this name now."""
-    return _deleted(use.schedules.delete_by_name(agent_id, name, principal), name)
-
-
 @router.get("/{schedule_id}/fires")
 def fires(
     agent_id: Handle,
@@ -87,7 +74,3 @@ def occurrences(
     """What comes after `from` (now), up to and including `to`; skipped ones are marked."""
     span = Span(after=from_, until=to, count=limit)
     return Preview.of(use.previews.of_schedule(agent_id, schedule_id, span))
-
-
-def _deleted(schedule_id: str, addressed_as: str) -> Deleted:
-    return Deleted(id=schedule_id, message=f"Run schedule '{addressed_as}' deleted successfully")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from schedules_pipeline.api.fields import INT32_MAX, STORABLE, Instant, Int32, Json
+from schedules_pipeline.api.fields import INT32_MAX, STORABLE, AwareInstant, Instant, Int32, Json
 from schedules_pipeline.domain.cadence import (
     MAX_EXCLUSIONS,
     MAX_JITTER_SECONDS,
@@ -17,6 +17,7 @@ from schedules_pipeline.domain.cadence import (
     DstFold,
     DstGap,
 )
+from schedules_pipeline.domain.policies import CatchupPolicy, Policies
 from schedules_pipeline.services.live import ScheduleView
 from schedules_pipeline.services.managing import ScheduleDraft
 from schedules_pipeline.services.previewing import Explained
@@ -25,11 +26,17 @@ from schedules_pipeline.services.store_port import Fire
 NAME = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$|^[a-z0-9]$"
 MAX_CONTENT = 262_144
 
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=NAME)]
+Description = Annotated[str, Field(max_length=10_000), STORABLE]
+CronText = Annotated[str, Field(max_length=1_000), STORABLE]
+ZoneName = Annotated[str, Field(max_length=255), STORABLE]
+Exclusions = Annotated[list[CronText], Field(max_length=MAX_EXCLUSIONS)]
+
 
 class CadenceFields(BaseModel):
     """When it happens: exactly one of `cron_expression`, `interval_seconds` and `fire_at`."""
 
-    cron_expression: Annotated[str, Field(max_length=1_000), STORABLE] | None = Field(
+    cron_expression: CronText | None = Field(
         default=None,
         description="5 fields, 6 with a year, 7 with seconds first; `@daily`, `@every 90m`; "
         "a prefix `CRON_TZ=<zone>` is understood.",
@@ -42,16 +49,16 @@ class CadenceFields(BaseModel):
         default=0, description="Moves the interval's grid; less than `interval_seconds`."
     )
     fire_at: Instant | None = Field(default=None, description="Once, at this instant.")
-    timezone: Annotated[str, Field(max_length=255), STORABLE] = Field(
+    timezone: ZoneName = Field(
         default="UTC", description="IANA name; cron expressions and exclusions are read in it."
     )
     cron_day_match: CronDayMatch = Field(
         default=CronDayMatch.EITHER,
         description="With both day fields restricted: a day matches either of them, or all.",
     )
-    exclude_cron: Annotated[
-        list[Annotated[str, Field(max_length=1_000), STORABLE]], Field(max_length=MAX_EXCLUSIONS)
-    ] = Field(default=[], description="Nothing happens at times that match one of these.")
+    exclude_cron: Exclusions = Field(
+        default=[], description="Nothing happens at times that match one of these."
+    )
     dst_gap: DstGap = Field(
         default=DstGap.RUN_AFTER,
         description="A wall-clock time that does not exist: run at the first one that does, or "
@@ -72,6 +79,29 @@ class CadenceFields(BaseModel):
         return Cadence(**{**fields, "exclude_cron": tuple(self.exclude_cron)})
 
 
+class PolicyFields(BaseModel):
+    """What is done when things do not go as planned. The defaults suit most."""
+
+    catchup_policy: CatchupPolicy = Field(
+        default=CatchupPolicy.LATEST,
+        description="Occurrences missed by more than the grace: the latest one is made up, all of "
+        "them, or none.",
+    )
+    catchup_window_seconds: Annotated[Int32, Field(ge=0)] = Field(
+        default=3_600, description="Nothing older than this is made up."
+    )
+    max_fires: Annotated[Int32, Field(ge=1)] | None = Field(
+        default=None, description="The schedule is exhausted after so many fires; null: never."
+    )
+    pause_after_failures: Annotated[Int32, Field(ge=1)] | None = Field(
+        default=None, description="So many failed fires in a row pause the schedule; null: never."
+    )
+
+    def to_policies(self) -> Policies:
+        """As the domain knows them."""
+        return Policies(**{name: getattr(self, name) for name in PolicyFields.model_fields})
+
+
 class InitialInput(BaseModel):
     """What the agent is told when its task begins."""
 
@@ -80,14 +110,14 @@ class InitialInput(BaseModel):
     content: Annotated[str, Field(max_length=MAX_CONTENT), STORABLE]
 
 
-class ScheduleCreate(CadenceFields):
+class ScheduleCreate(CadenceFields, PolicyFields):
     """A new schedule."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64, pattern=NAME)] = Field(
+    name: Name = Field(
         description="Unique among the agent's schedules: lower-case letters, digits, hyphens.",
         examples=["daily-report"],
     )
-    description: Annotated[str, Field(max_length=10_000), STORABLE] | None = None
+    description: Description | None = None
     paused: Annotated[bool, Field(strict=True)] = False
     task_params: Json | None = Field(
         default=None, description="Given to each task. At most 65,536 bytes of JSON, 32 deep."
@@ -102,12 +132,65 @@ class ScheduleCreate(CadenceFields):
         return ScheduleDraft(
             name=self.name,
             cadence=self.to_cadence(),
+            policies=self.to_policies(),
             initial_input=self.initial_input.model_dump(),
             description=self.description,
             paused=self.paused,
             task_params=self.task_params,
             task_metadata=self.task_metadata,
         )
+
+
+class ScheduleUpdate(BaseModel):
+    """Only the keys that are present are considered.
+
+    An explicit null changes nothing for `name`, `timezone`, `paused` and `initial_input`, and
+    resets every other field. Setting one kind of cadence clears the others.
+    """
+
+    name: Name | None = None
+    description: Description | None = None
+    cron_expression: CronText | None = None
+    interval_seconds: Annotated[Int32, Field(ge=1, le=INT32_MAX)] | None = None
+    interval_phase_seconds: Annotated[Int32, Field(ge=0)] | None = None
+    fire_at: Instant | None = None
+    timezone: ZoneName | None = None
+    cron_day_match: CronDayMatch | None = None
+    exclude_cron: Exclusions | None = None
+    dst_gap: DstGap | None = None
+    dst_fold: DstFold | None = None
+    start_at: Instant | None = None
+    end_at: Instant | None = None
+    jitter_seconds: Annotated[Int32, Field(ge=0, le=MAX_JITTER_SECONDS)] | None = None
+    catchup_policy: CatchupPolicy | None = None
+    catchup_window_seconds: Annotated[Int32, Field(ge=0)] | None = None
+    max_fires: Annotated[Int32, Field(ge=1)] | None = None
+    pause_after_failures: Annotated[Int32, Field(ge=1)] | None = None
+    paused: Annotated[bool, Field(strict=True)] | None = None
+    task_params: Json | None = None
+    task_metadata: Json | None = None
+    initial_input: InitialInput | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The keys that are present, as the domain knows their values."""
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        if isinstance(values.get("exclude_cron"), list):
+            values["exclude_cron"] = tuple(values["exclude_cron"])
+        if isinstance(values.get("initial_input"), InitialInput):
+            values["initial_input"] = values["initial_input"].model_dump()
+        return values
+
+
+class Noted(BaseModel):
+    """Why, for whoever reads the change history."""
+
+    note: Annotated[str, Field(max_length=10_000), STORABLE] | None = None
+
+
+class OneOccurrence(BaseModel):
+    """An occurrence, by its nominal time."""
+
+    scheduled_time: AwareInstant
 
 
 class CreatorPrincipal(BaseModel):
@@ -154,6 +237,11 @@ class Schedule(BaseModel):
     skipped_action_times: list[datetime]
     last_action_time: datetime | None
     num_actions_taken: int
+    version: int = Field(description="Counts the edits.")
+    catchup_policy: CatchupPolicy
+    catchup_window_seconds: int
+    max_fires: int | None
+    pause_after_failures: int | None
 
     @classmethod
     def of(cls, view: ScheduleView) -> "Schedule":
@@ -162,7 +250,9 @@ class Schedule(BaseModel):
         cadence = {name: getattr(schedule.cadence, name) for name in CadenceFields.model_fields}
         return cls(
             **{**cadence, "exclude_cron": list(schedule.cadence.exclude_cron)},
+            **{name: getattr(schedule.policies, name) for name in PolicyFields.model_fields},
             id=schedule.id,
+            version=schedule.version,
             agent_id=schedule.agent_id,
             name=schedule.name,
             description=schedule.description,
@@ -195,6 +285,12 @@ class Deleted(BaseModel):
 
     id: str
     message: str
+
+
+class Triggered(Schedule):
+    """The schedule, and the fire that was just asked for."""
+
+    triggered_fire_id: str
 
 
 class FireRow(BaseModel):

@@ -1,6 +1,6 @@
 """The job that works one slice: deliver its fires, then record how each ended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -10,6 +10,7 @@ from schedules_pipeline.services.dispatching import Dispatcher
 from schedules_pipeline.wiring import Wiring
 
 JOB_NAME = "agent_runs"
+CANCELLED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
 def build_job(wiring: Wiring) -> dg.JobDefinition:
@@ -20,8 +21,13 @@ def build_job(wiring: Wiring) -> dg.JobDefinition:
         """One per run: begun before the first op, finished after the last."""
         run = init.run
         assert run is not None
-        with wiring.dispatcher(run.run_id, _slice_key(run)) as found:
-            yield found
+        asked_by_person = by_person(run.tags)
+        with wiring.dispatcher(run.run_id, _slice_key(run), by_person=asked_by_person) as found:
+            try:
+                yield found
+            finally:
+                if _is_cancelled(init.instance, run.run_id):
+                    found.abandon()
 
     @dg.op(required_resource_keys={"dispatcher"}, out=dg.Out(dg.Nothing))
     def create_tasks_and_deliver_inputs(context: dg.OpExecutionContext) -> None:
@@ -49,6 +55,24 @@ def build_job(wiring: Wiring) -> dg.JobDefinition:
         record_audit_trail(create_tasks_and_deliver_inputs())
 
     return agent_runs
+
+
+def by_person(tags: Mapping[str, str]) -> bool:
+    """Whether a person asked for this run: then it takes up what ended undelivered.
+
+    Re-executions inherit the sensor's tags, so their presence proves nothing; Dagster's own
+    retries are nobody's act.
+    """
+    if "dagster/backfill" in tags:
+        return True
+    if "dagster/parent_run_id" in tags:
+        return "dagster/retry_number" not in tags
+    return "dagster/sensor_name" not in tags
+
+
+def _is_cancelled(instance: dg.DagsterInstance | None, run_id: str) -> bool:
+    run = None if instance is None else instance.get_run_by_id(run_id)
+    return run is not None and run.status in CANCELLED
 
 
 def _slice_key(run: dg.DagsterRun) -> str:

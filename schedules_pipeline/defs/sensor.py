@@ -7,6 +7,7 @@ import dagster as dg
 
 from schedules_pipeline.defs.job import JOB_NAME
 from schedules_pipeline.defs.partitions import nominal_fire_times
+from schedules_pipeline.defs.reaper import reap
 from schedules_pipeline.domain.emission import Emission
 from schedules_pipeline.errors import AnotherTick, SchemaMissing
 from schedules_pipeline.services.store_port import EndedRun
@@ -32,6 +33,8 @@ def build_sensor(wiring: Wiring, job: dg.JobDefinition) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
         try:
+            # First: what a tick has emitted must reach Dagster, whatever comes after it.
+            reap(context.instance, wiring.clock.silent_since(), wiring.clock.silent)
             emissions = wiring.clock.tick(ended_runs(context.instance))
         except (SchemaMissing, AnotherTick) as reason:
             return dg.SkipReason(str(reason))
@@ -51,7 +54,11 @@ def ended_runs(instance: dg.DagsterInstance) -> EndedRuns:
         for record in records:
             key = record.dagster_run.tags.get("dagster/partition")
             if key is not None:
-                yield EndedRun(dagster_run_id=record.dagster_run.run_id, slice_key=key)
+                yield EndedRun(
+                    dagster_run_id=record.dagster_run.run_id,
+                    slice_key=key,
+                    cancelled=record.dagster_run.status is dg.DagsterRunStatus.CANCELED,
+                )
 
     return ask
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from schedules_pipeline.domain.fire import FireReason, FireState
-from schedules_pipeline.domain.planning import CATCHUP_WINDOW, newer_is_due
+from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
+from schedules_pipeline.domain.planning import newer_is_due
+from schedules_pipeline.domain.policies import CatchupPolicy
 from schedules_pipeline.domain.schedule import Agent, AgentStatus, Schedule
 
 FRESH_HEARTBEAT = timedelta(seconds=15)
+ASKED_FOR_KEEPS = timedelta(hours=1)
 
 
 class Decision(StrEnum):
@@ -30,6 +32,7 @@ class Candidate:
 
     id: str
     schedule_id: str
+    trigger_type: TriggerType
     nominal_at: datetime
     due_at: datetime
     owed_at: datetime
@@ -45,6 +48,11 @@ class Candidate:
         """By the database's clock, whatever the worker's clock says."""
         return self.due_at <= self.seen_at
 
+    @property
+    def asked_for(self) -> bool:
+        """Whether a person wants this very fire: a trigger, or a redrive of any fire."""
+        return not self.trigger_type.by_clock or self.redrive_count > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FireAhead:
@@ -56,6 +64,20 @@ class FireAhead:
     claimed_at: datetime
     heartbeat_at: datetime
     dispatch_live: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What is in force at the moment of a claim; `fire_count`: claims by the clock so far."""
+
+    schedule: Schedule
+    agent: Agent
+    fire_count: int
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the clock has fired as often as it may."""
+        return self.schedule.policies.exhausted_by(self.fire_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +92,7 @@ class Verdict:
 
 def judge(
     candidates: Sequence[Candidate],
-    schedule: Schedule,
-    agent: Agent,
+    definition: Definition,
     ahead: Sequence[FireAhead],
     grace: timedelta,
 ) -> list[Verdict]:
@@ -87,8 +108,8 @@ def judge(
     for candidate in ordered:
         verdict = (
             Verdict(candidate, Decision.WAIT)
-            if busy
-            else _judge_one(candidate, schedule, agent, others, grace)
+            if busy and not candidate.asked_for
+            else _judge_one(candidate, definition, others, grace)
         )
         busy = busy or verdict.decision is not Decision.END
         verdicts.append(verdict)
@@ -97,15 +118,14 @@ def judge(
 
 def _judge_one(
     candidate: Candidate,
-    schedule: Schedule,
-    agent: Agent,
+    definition: Definition,
     others: Sequence[FireAhead],
     grace: timedelta,
 ) -> Verdict:
-    end = _end_without_delivery(candidate, schedule, agent, grace)
+    end = _end_without_delivery(candidate, definition, grace)
     if end is not None:
         return Verdict(candidate, Decision.END, *end)
-    if candidate.state is not FireState.PLANNED or not others:
+    if candidate.asked_for or candidate.state is not FireState.PLANNED or not others:
         return Verdict(candidate, Decision.DELIVER)
     if any(_agent_is_busy(candidate, other, grace) for other in others):
         return Verdict(candidate, Decision.END, FireState.SKIPPED, FireReason.OVERLAP)
@@ -113,30 +133,43 @@ def _judge_one(
 
 
 def _end_without_delivery(
-    candidate: Candidate, schedule: Schedule, agent: Agent, grace: timedelta
+    candidate: Candidate, definition: Definition, grace: timedelta
 ) -> tuple[FireState, FireReason] | None:
+    schedule = definition.schedule
     planned = candidate.state is FireState.PLANNED
     sent_maybe = candidate.state is FireState.TASK_CREATED
     if planned and schedule.deleted_at is not None:
         return FireState.SKIPPED, FireReason.DELETED
-    if agent.status is AgentStatus.DELETED and not sent_maybe:
+    if definition.agent.status is AgentStatus.DELETED and not sent_maybe:
         return FireState.SKIPPED, FireReason.AGENT_DELETED
-    if planned and schedule.paused:
+    # What a person asked for goes out while the schedule is paused, and beyond its limit.
+    if planned and not candidate.asked_for and schedule.paused:
         return FireState.SKIPPED, FireReason.PAUSED
-    if _is_stale(candidate, schedule, grace):
+    if planned and not candidate.asked_for and definition.exhausted:
+        return FireState.SKIPPED, FireReason.EXHAUSTED
+    missed = _missed_reason(candidate, schedule, grace)
+    if missed is not None:
         if sent_maybe:
             return FireState.FAILED, FireReason.DELIVERY_UNKNOWN
-        return FireState.MISSED, FireReason.COALESCED
+        return FireState.MISSED, missed
     return None
 
 
-def _is_stale(candidate: Candidate, schedule: Schedule, grace: timedelta) -> bool:
-    """Policy `latest`: past the grace, only the newest occurrence within the window goes out."""
+def _missed_reason(candidate: Candidate, schedule: Schedule, grace: timedelta) -> FireReason | None:
+    """Why a fire past its grace no longer goes out; None: it does."""
     if candidate.owed_at >= candidate.seen_at - grace:
-        return False
-    if candidate.due_at < candidate.seen_at - CATCHUP_WINDOW:
-        return True
-    return newer_is_due(schedule, candidate.nominal_at, candidate.seen_at)
+        return None
+    if candidate.asked_for:
+        # A person asked for it: it keeps for as long as the window, an hour at least.
+        keeps = max(schedule.policies.catchup_window, ASKED_FOR_KEEPS)
+        return FireReason.STALE if candidate.owed_at < candidate.seen_at - keeps else None
+    policy = schedule.policies.catchup_policy
+    too_old = candidate.due_at < candidate.seen_at - schedule.policies.catchup_window
+    overtaken = policy is CatchupPolicy.LATEST and newer_is_due(
+        schedule, candidate.nominal_at, candidate.seen_at
+    )
+    gone = policy is CatchupPolicy.NONE or too_old or overtaken
+    return policy.missed_reason if gone else None
 
 
 def _agent_is_busy(candidate: Candidate, other: FireAhead, grace: timedelta) -> bool:

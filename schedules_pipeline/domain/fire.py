@@ -1,6 +1,6 @@
 """Fires: states, reasons, legal moves and names. The state machine is the table `LEGAL_MOVES`.
 
-docs/state-machine.md draws it; migration 0001 enforces it in the database.
+docs/state-machine.md draws it; a trigger enforces it in the database (migrations 0001, 0003).
 """
 
 from datetime import datetime
@@ -37,20 +37,36 @@ class FireReason(StrEnum):
     AGENT_DELETED = "agent_deleted"
     SKIPPED_BY_USER = "skipped_by_user"
     OVERLAP = "overlap"
+    EXHAUSTED = "exhausted"
+    CATCHUP_NONE = "catchup_none"
     COALESCED = "coalesced"
+    CATCHUP_WINDOW = "catchup_window"
+    STALE = "stale"
+    SCHEDULE_CHANGED = "schedule_changed"
     RUN_CANCELLED = "run_cancelled"
 
 
 class GapReason(StrEnum):
     """Why a stretch of a schedule's time was never planned."""
 
+    CATCHUP_NONE = "catchup_none"
     COALESCED = "coalesced"
+    CATCHUP_WINDOW = "catchup_window"
+    SCHEDULE_CHANGED = "schedule_changed"
+    PAUSED = "paused"
+    DELETED = "deleted"
 
 
 class TriggerType(StrEnum):
     """Why a fire exists."""
 
     SCHEDULED = "scheduled"
+    MANUAL = "manual"
+
+    @property
+    def by_clock(self) -> bool:
+        """Whether no person asked for this very fire."""
+        return self is TriggerType.SCHEDULED
 
 
 FINAL = frozenset(
@@ -69,10 +85,17 @@ _DELIVERY_TROUBLE = frozenset({_R.AGENT_ERROR, _R.UNREACHABLE, _R.TIMEOUT, _R.BA
 REASONS: dict[FireState, frozenset[FireReason]] = {
     _S.FAILED: _DELIVERY_TROUBLE | {_R.DELIVERY_UNKNOWN, _R.INTERNAL_ERROR},
     _S.SKIPPED: frozenset(
-        {_R.PAUSED, _R.DELETED, _R.AGENT_DELETED, _R.SKIPPED_BY_USER, _R.OVERLAP}
+        {
+            _R.PAUSED,
+            _R.DELETED,
+            _R.AGENT_DELETED,
+            _R.SKIPPED_BY_USER,
+            _R.OVERLAP,
+            _R.EXHAUSTED,
+        }
     ),
-    _S.MISSED: frozenset({_R.COALESCED}),
-    _S.CANCELLED: frozenset({_R.RUN_CANCELLED}),
+    _S.MISSED: frozenset({_R.CATCHUP_NONE, _R.COALESCED, _R.CATCHUP_WINDOW, _R.STALE}),
+    _S.CANCELLED: frozenset({_R.RUN_CANCELLED, _R.SCHEDULE_CHANGED}),
 }
 """Each end that needs a reason, with the reasons it may have."""
 
@@ -94,10 +117,29 @@ LEGAL_MOVES: frozenset[tuple[FireState, FireState]] = frozenset(
 )
 """(from, to). A row may also be updated without moving (a take-over, a counted attempt)."""
 
+REOPENINGS: frozenset[tuple[FireState, FireReason]] = frozenset(
+    {(_S.FAILED, reason) for reason in REASONS[_S.FAILED]}
+    | {(_S.MISSED, reason) for reason in REASONS[_S.MISSED]}
+    | {
+        (_S.CANCELLED, _R.RUN_CANCELLED),
+        (_S.CANCELLED, _R.SCHEDULE_CHANGED),
+        (_S.SKIPPED, _R.SKIPPED_BY_USER),
+    }
+)
+"""Ends that a decision may take back to `planned`: a redrive, an unskip, an edit of when."""
+
+STILL_SKIPPED = ((_S.CANCELLED, _R.SCHEDULE_CHANGED), (_S.SKIPPED, _R.SKIPPED_BY_USER))
+"""An edit of when makes an instant an occurrence again that a person has taken out."""
+
 
 def scheduled_fire_id(schedule_id: str, nominal_at: datetime) -> str:
     """The id of an occurrence's one fire, in the form that readers of Agentex tasks can parse."""
     return f"agent-run-schedule:{schedule_id}-run-{utc_stamp(nominal_at)}"
+
+
+def manual_fire_id(schedule_id: str, unique: str, at: datetime) -> str:
+    """The id of a fire that a person triggered; readers find its time at the end."""
+    return f"agent-run-schedule:{schedule_id}-manual-{unique}-{utc_stamp(at)}"
 
 
 def task_name(schedule_id: str, fire_id: str) -> str:

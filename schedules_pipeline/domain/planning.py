@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.fire import GapReason
 from schedules_pipeline.domain.occurrences import due_at, occurrences, previous_occurrence
+from schedules_pipeline.domain.policies import CatchupPolicy
 from schedules_pipeline.domain.schedule import AcpType, Schedule
 from schedules_pipeline.domain.slices import Slice, slice_for
 from schedules_pipeline.errors import InvalidCadence
 
-CATCHUP_WINDOW = timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)
 
 
@@ -111,21 +111,33 @@ def newer_is_due(schedule: Schedule, nominal_at: datetime, now: datetime) -> boo
 
 
 def _catch_up_start(reading: ClockReading, now: datetime, grace: timedelta) -> datetime | None:
-    """The first occurrence that the policy `latest` still delivers.
+    """The first occurrence that the policy still delivers.
 
-    That is the first less than the grace late; if none of those is due, the newest of all, unless
-    it is older than the catch-up window.
+    `none`: the first that is less than the grace late. `latest`: the same, or if none of those is
+    due, the newest of all. `all`: the first. Never one that is older than the catch-up window.
     """
     schedule = reading.schedule
+    policy = schedule.policies.catchup_policy
+    window_start = now - schedule.policies.catchup_window
+    if policy is CatchupPolicy.ALL:
+        return _not_before(reading, first_occurrence(schedule, min(window_start, now - grace)))
     timely = first_occurrence(schedule, now - grace)
-    if timely is not None and timely[1] <= now:
-        return max(timely[0], reading.next_nominal_at)
+    timely_is_due = timely is not None and timely[1] <= now
+    if policy is CatchupPolicy.NONE or timely_is_due:
+        return _not_before(reading, timely)
     newest = _newest_before(schedule.cadence, timely, now)
-    if newest is not None and newest >= reading.next_nominal_at:
-        due = due_at(schedule.cadence, schedule.id, newest)
-        if due >= now - CATCHUP_WINDOW:
-            return newest
-    return None if timely is None else timely[0]
+    if (
+        newest is not None
+        and newest >= reading.next_nominal_at
+        and due_at(schedule.cadence, schedule.id, newest) >= window_start
+    ):
+        return newest
+    return _not_before(reading, timely)
+
+
+def _not_before(reading: ClockReading, found: tuple[datetime, datetime] | None) -> datetime | None:
+    """What the clock has passed is planned already."""
+    return None if found is None else max(found[0], reading.next_nominal_at)
 
 
 def _newest_before(
@@ -158,7 +170,12 @@ def _fire(
 
 
 def _gap(reading: ClockReading, start: datetime | None, now: datetime) -> Gap | None:
-    end = now if start is None else start
-    if end <= reading.next_nominal_at:
-        return None
-    return Gap(from_at=reading.next_nominal_at, to_at=end, reason=GapReason.COALESCED)
+    reason = reading.schedule.policies.catchup_policy.gap_reason
+    # Up to now at most: an edit may put occurrences before what comes next today.
+    until = now if start is None else min(start, now)
+    return gap_between(reading.next_nominal_at, until, reason)
+
+
+def gap_between(from_at: datetime, to_at: datetime, reason: GapReason) -> Gap | None:
+    """[from_at, to_at), or None when there is nothing between."""
+    return Gap(from_at=from_at, to_at=to_at, reason=reason) if to_at > from_at else None

@@ -1,11 +1,12 @@
 """A schedule's definition and the agent it starts tasks for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from schedules_pipeline.domain.cadence import Cadence
+from schedules_pipeline.domain.policies import Policies
 
 JsonObject = dict[str, Any]
 
@@ -61,6 +62,7 @@ class Schedule:
     name: str
     description: str | None
     cadence: Cadence
+    policies: Policies = field(default_factory=Policies)
     paused: bool
     task_params: JsonObject | None
     task_metadata: JsonObject | None

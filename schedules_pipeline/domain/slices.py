@@ -62,11 +62,11 @@ def planning_frontier(now: datetime, horizon: timedelta) -> datetime:
     return floor_minute(now + horizon) + MINUTE
 
 
-def slice_end(key: str) -> datetime:
-    """The first instant that is no longer the slice's, from its key.
+def slice_of(key: str) -> Slice:
+    """The slice of that key.
 
     Errors: ValueError when the key is no slice's.
     """
     stamp, _, kind = key.partition("/")
     starts_at = datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    return Slice(SliceKind(kind or SliceKind.MINUTE), starts_at).ends_at
+    return Slice(SliceKind(kind or SliceKind.MINUTE), starts_at)

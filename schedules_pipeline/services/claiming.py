@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schedules_pipeline.domain.claiming import Candidate, Decision, Verdict, judge
-from schedules_pipeline.domain.fire import FireState, TriggerType, task_id, task_name
+from schedules_pipeline.domain.claiming import Candidate, Decision, Definition, Verdict, judge
+from schedules_pipeline.domain.fire import FireState, task_id, task_name
 from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
 from schedules_pipeline.domain.slices import utc_stamp
 from schedules_pipeline.services.platform_port import Assignment, Task
@@ -28,6 +28,7 @@ class ClaimedFire:
     due_at: datetime
     attempts: int
     task_created: bool
+    pause_after_failures: int | None
     assignment: Assignment
 
 
@@ -64,7 +65,7 @@ def claim(
 def _judge_all(
     tx: Transaction,
     due: Sequence[Candidate],
-    definitions: Mapping[str, tuple[Schedule, Agent]],
+    definitions: Mapping[str, Definition],
     grace: timedelta,
 ) -> list[Verdict]:
     by_schedule: dict[str, list[Candidate]] = defaultdict(list)
@@ -76,14 +77,14 @@ def _judge_all(
     return [
         verdict
         for schedule_id, candidates in by_schedule.items()
-        for verdict in judge(candidates, *definitions[schedule_id], ahead[schedule_id], grace)
+        for verdict in judge(candidates, definitions[schedule_id], ahead[schedule_id], grace)
     ]
 
 
 def _write(
     tx: Transaction,
     verdicts: Sequence[Verdict],
-    definitions: Mapping[str, tuple[Schedule, Agent]],
+    definitions: Mapping[str, Definition],
     dagster_run_id: str,
 ) -> list[ClaimedFire]:
     ends = [
@@ -96,11 +97,11 @@ def _write(
     taken = [v.candidate for v in verdicts if v.decision is Decision.DELIVER]
     if not taken:
         return []
-    claimed = [_claimed(c, *definitions[c.schedule_id]) for c in taken]
+    claimed = [_claimed(c, definitions[c.schedule_id]) for c in taken]
     tx.fires.create_tasks([_task_row(each) for each in claimed])
-    tx.fires.claim([_claim(c, definitions[c.schedule_id][0]) for c in taken], dagster_run_id)
-    # A take-over is no new fire.
-    first = [c.schedule_id for c in taken if c.state is FireState.PLANNED]
+    tx.fires.claim([_claim(c, definitions[c.schedule_id].schedule) for c in taken], dagster_run_id)
+    # A take-over is no new fire, and a person's fire is not the clock's.
+    first = [c.schedule_id for c in taken if c.state is FireState.PLANNED and not c.asked_for]
     if first:
         tx.clocks.count_fires(first)
     return claimed
@@ -116,7 +117,8 @@ def _claim(candidate: Candidate, schedule: Schedule) -> Claim:
     )
 
 
-def _claimed(candidate: Candidate, schedule: Schedule, agent: Agent) -> ClaimedFire:
+def _claimed(candidate: Candidate, definition: Definition) -> ClaimedFire:
+    schedule, agent = definition.schedule, definition.agent
     return ClaimedFire(
         fire_id=candidate.id,
         schedule_id=schedule.id,
@@ -124,6 +126,7 @@ def _claimed(candidate: Candidate, schedule: Schedule, agent: Agent) -> ClaimedF
         due_at=candidate.due_at,
         attempts=candidate.attempts,
         task_created=candidate.state is FireState.TASK_CREATED,
+        pause_after_failures=schedule.policies.pause_after_failures,
         assignment=_assignment(candidate, schedule, agent),
     )
 
@@ -156,7 +159,7 @@ def _task_metadata(candidate: Candidate, schedule: Schedule) -> JsonObject:
         **(schedule.task_metadata or {}),
         "schedule_id": schedule.id,
         "scheduled_fire_id": candidate.id,
-        "trigger_type": TriggerType.SCHEDULED.value,
+        "trigger_type": candidate.trigger_type.value,
         "fire_time": utc_stamp(candidate.nominal_at),
         "idempotency_key": candidate.idempotency_key,
     }

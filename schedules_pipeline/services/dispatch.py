@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from schedules_pipeline.domain.slices import slice_of
 from schedules_pipeline.errors import DispatchEnded, NotFound, Unavailable
 from schedules_pipeline.services.store_port import Store, Transaction
 
@@ -39,21 +40,12 @@ class Dispatch:
         self._heart: threading.Thread | None = None
 
     def begin(self, *, by_person: bool) -> None:
-        """Insert the row and start the heartbeat.
+        """Insert the row and start the heartbeat. A person's run takes up what ended undelivered.
 
         Errors: NotFound when there is no such slice, when the run was declared ended before it
         began (it was slow, and its slice was given to another), or when another process works it.
         """
-        began = self._write(
-            lambda tx: tx.dispatches.begin(
-                self.dagster_run_id,
-                self.slice_key,
-                by_person=by_person,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-            )
-        )
-        if not began:
+        if not self._write(lambda tx: self._begin(tx, by_person)):
             raise NotFound(
                 f"There is nothing to do for Dagster run {self.dagster_run_id}: either no fires "
                 f"are planned in slice {self.slice_key!r}, or the run was declared ended, or "
@@ -61,6 +53,28 @@ class Dispatch:
             )
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heart.start()
+
+    def _begin(self, tx: Transaction, by_person: bool) -> bool:
+        began = tx.dispatches.begin(
+            self.dagster_run_id,
+            self.slice_key,
+            by_person=by_person,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+        # Once, in the transaction that inserts the row: the run's second op reopens nothing.
+        if began and by_person and (ended := tx.fires.reopenable_in(self.slice_key)):
+            now = tx.now()
+            tx.slices.open({slice_of(self.slice_key)}, now)
+            tx.fires.reopen(ended, now, None)
+        return began
+
+    def abandon(self) -> None:
+        """Fall silent without a word: a person cancelled the run, and the tick will see to it."""
+        self._closing.set()
+        if self._heart is not None:
+            self._heart.join()
+        self._ended = True
 
     def finish(self) -> None:
         """Say that this run writes nothing more; what it still holds may be taken over at once."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schedules_pipeline.domain.slices import slice_end
+from schedules_pipeline.domain.slices import slice_of
 from schedules_pipeline.services.auditing import AuditTrail
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
@@ -52,9 +52,12 @@ class Dispatcher:
         # Waits for a database that is away, and ends here when another has the slice by now.
         self._dispatch.prove()
         self._clock.measure()
-        if asyncio.run(self._work(slice_end(self._dispatch.slice_key))):
-            self._dispatch.finish()
+        if asyncio.run(self._work(slice_of(self._dispatch.slice_key).ends_at)):
             raise KeyboardInterrupt("the run was asked to stop; its slice goes on in another")
+
+    def abandon(self) -> None:
+        """A person cancelled the run: the tick ends what it owes."""
+        self._dispatch.abandon()
 
     def audit_trail(self) -> AuditTrail:
         """What is to be recorded, after `dispatch`."""

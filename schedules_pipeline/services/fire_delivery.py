@@ -136,6 +136,8 @@ class FireDelivery:
         return await self._commit(
             Outcome(
                 fire_id=self._claimed.fire_id,
+                schedule_id=self._claimed.schedule_id,
+                pause_after_failures=self._claimed.pause_after_failures,
                 state=state,
                 attempts=attempts,
                 reason=reason,

@@ -97,8 +97,10 @@ def next_action_times(schedule: Schedule, activity: ScheduleActivity) -> tuple[d
     """
     if schedule.paused:
         return ()
-    planned = activity.planned_ahead[:NEXT_TIMES]
-    coming = islice(_after_the_clock(schedule, activity), NEXT_TIMES - len(planned))
+    limit = schedule.policies.max_fires
+    most = NEXT_TIMES if limit is None else min(NEXT_TIMES, max(0, limit - activity.fire_count))
+    planned = activity.planned_ahead[:most]
+    coming = islice(_after_the_clock(schedule, activity), most - len(planned))
     return (*planned, *coming)
 
 
@@ -107,8 +109,9 @@ def _after_the_clock(schedule: Schedule, activity: ScheduleActivity) -> Iterator
         return
     # Where the clock stands still, what it left behind is no longer a *next* time.
     ahead = activity.seen_at - timedelta(seconds=schedule.cadence.jitter_seconds)
-    skipped = frozenset(activity.skipped)
+    # An edit of jitter may leave the clock before fires that are planned.
+    named = frozenset(activity.skipped) | frozenset(activity.planned_ahead)
     for nominal in occurrences(schedule.cadence, max(activity.next_nominal_at - INSTANT, ahead)):
         due = due_at(schedule.cadence, schedule.id, nominal)
-        if due > activity.seen_at and nominal not in skipped:
+        if due > activity.seen_at and nominal not in named:
             yield nominal

@@ -1,15 +1,16 @@
-"""Schedules: create, list, show, delete. Each is decided and written in one short transaction.
+"""Schedules: create, list, show. Each is decided and written in one short transaction.
 
 The clock's row is the schedule's mutex and is locked before anything else of an existing schedule.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
 from schedules_pipeline.domain.cadence import Cadence, validate_new
 from schedules_pipeline.domain.planning import first_occurrence
+from schedules_pipeline.domain.policies import Policies
 from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
 from schedules_pipeline.domain.slices import planning_frontier
 from schedules_pipeline.domain.zones import TZDATA_VERSION
@@ -29,6 +30,7 @@ class ScheduleDraft:
     name: str
     cadence: Cadence
     initial_input: JsonObject
+    policies: Policies = field(default_factory=Policies)
     description: str | None = None
     paused: bool = False
     task_params: JsonObject | None = None
@@ -64,19 +66,6 @@ class Schedules:
     def get_by_name(self, agent_id: str, name: str) -> ScheduleView:
         """Errors: NotFound."""
         return _one(self._store.run(lambda tx: _look(tx, require_named(tx, agent_id, name))))
-
-    def delete(self, agent_id: str, schedule_id: str, principal: JsonObject) -> str:
-        """Soft-delete it; returns its id. What is planned ends `skipped/deleted` when it is due.
-
-        Errors: NotFound; Busy when its row stays locked.
-        """
-        return self._store.run(
-            lambda tx: _delete(tx, require_schedule(tx, agent_id, schedule_id), principal)
-        )
-
-    def delete_by_name(self, agent_id: str, name: str, principal: JsonObject) -> str:
-        """As `delete`."""
-        return self._store.run(lambda tx: _delete(tx, require_named(tx, agent_id, name), principal))
 
     def _create(
         self, tx: Transaction, agent_id: str, draft: ScheduleDraft, principal: JsonObject
@@ -139,19 +128,6 @@ def _just_created(
     return Seen(agent=agent, schedules=[schedule], activity={schedule.id: activity}, live=1)
 
 
-def _delete(tx: Transaction, seen: Schedule, principal: JsonObject) -> str:
-    tx.clocks.lock(seen.id)
-    # Read again under the lock: another may have edited or deleted it while we waited.
-    before = require_schedule(tx, seen.agent_id, seen.id)
-    tx.clocks.stop(seen.id)
-    after = tx.schedules.mark_deleted(seen.id)
-    assert after is not None, "nobody else deletes while we hold the clock's row"
-    tx.schedules.record_change(
-        before, after, operation="delete", actor=principal, tzdata_version=TZDATA_VERSION
-    )
-    return seen.id
-
-
 def _schedule(agent: Agent, draft: ScheduleDraft, principal: JsonObject, now: datetime) -> Schedule:
     return Schedule(
         id=str(uuid4()),
@@ -159,6 +135,7 @@ def _schedule(agent: Agent, draft: ScheduleDraft, principal: JsonObject, now: da
         name=draft.name,
         description=draft.description,
         cadence=draft.cadence,
+        policies=draft.policies,
         paused=draft.paused,
         task_params=draft.task_params,
         task_metadata=draft.task_metadata,

@@ -10,10 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from schedules_pipeline.domain.planning import ClockReading, SchedulePlan, plan_schedule
-from schedules_pipeline.domain.slices import planning_frontier
+from schedules_pipeline.domain.fire import GapReason
+from schedules_pipeline.domain.occurrences import due_at, occurrences
+from schedules_pipeline.domain.planning import (
+    ClockReading,
+    SchedulePlan,
+    gap_between,
+    plan_schedule,
+)
+from schedules_pipeline.domain.schedule import Schedule
+from schedules_pipeline.domain.slices import Slice, floor_minute, planning_frontier
 from schedules_pipeline.errors import InvalidCadence
-from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.store_port import FireMove, Store, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +114,47 @@ def plan_at_once(tx: Transaction, schedule_id: str, rules: PlanningRules) -> Non
     now = tx.now()
     if reading.next_due_at < planning_frontier(now, rules.horizon):
         write_plans(tx, [_plan_one(reading, now, rules)], now)
+
+
+def cover(tx: Transaction, schedule_id: str, now: datetime, reason: GapReason) -> None:
+    """A clock that is behind has occurrences that nobody planned: one gap says why.
+
+    A paused schedule's clock stands nowhere: its change history explains that stretch.
+    """
+    stood_at = tx.clocks.standing(schedule_id).next_nominal_at
+    gap = None if stood_at is None else gap_between(stood_at, now, reason)
+    if gap is not None:
+        tx.fires.insert_gap(schedule_id, gap)
+
+
+def realign_ahead(tx: Transaction, schedule: Schedule, now: datetime) -> None:
+    """Bring planned fires that are still ahead into line with an edited cadence.
+
+    What is no longer an occurrence is cancelled; what is, but at another due time (jitter), moves
+    to that time's slice. What is due already or claimed is finished as it was begun.
+    """
+    planned = tx.fires.planned_ahead(schedule.id, now)
+    if not planned:
+        return
+    last = max(fire.nominal_at for fire in planned)
+    earliest = now - timedelta(seconds=schedule.cadence.jitter_seconds)
+    wanted = {
+        nominal: due_at(schedule.cadence, schedule.id, nominal)
+        for nominal in occurrences(schedule.cadence, earliest, last)
+    }
+    tx.fires.cancel([f.id for f in planned if wanted.get(f.nominal_at, now) <= now])
+    moved = [
+        (fire, wanted[fire.nominal_at])
+        for fire in planned
+        if fire.nominal_at in wanted and now < wanted[fire.nominal_at] != fire.due_at
+    ]
+    moves = [
+        FireMove(fire_id=f.id, due_at=due, slice=Slice(f.slice_kind, floor_minute(due)))
+        for f, due in moved
+    ]
+    if moves:
+        tx.slices.open({move.slice for move in moves}, now)
+        tx.fires.move(moves)
 
 
 def write_plans(tx: Transaction, plans: Sequence[SchedulePlan], now: datetime) -> int:

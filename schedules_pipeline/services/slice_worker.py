@@ -20,6 +20,7 @@ from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
 from schedules_pipeline.services.group_commit import GroupCommit
+from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.platform_port import AgentPlatform
 from schedules_pipeline.services.slots import Slots
 from schedules_pipeline.services.store_port import OpenFire, Outcome, Transaction
@@ -200,7 +201,7 @@ class SliceWorker:
         run = self._dispatch.dagster_run_id
         kept = await self._in_thread(
             self._writes,
-            lambda: self._dispatch.write(lambda tx: tx.fires.write_outcomes(outcomes, run)),
+            lambda: self._dispatch.write(lambda tx: write_outcomes(tx, outcomes, run)),
         )
         return [outcome.fire_id in kept for outcome in outcomes]
 

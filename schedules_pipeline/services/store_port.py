@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from schedules_pipeline.domain.claiming import Candidate, FireAhead
+from schedules_pipeline.domain.claiming import Candidate, Definition, FireAhead
 from schedules_pipeline.domain.emission import OwingSlice
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
-from schedules_pipeline.domain.planning import ClockReading, SchedulePlan
+from schedules_pipeline.domain.planning import ClockReading, Gap, SchedulePlan
 from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
-from schedules_pipeline.domain.slices import Slice
+from schedules_pipeline.domain.slices import Slice, SliceKind
 
 T = TypeVar("T")
 
@@ -90,6 +90,33 @@ class OpenFire:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedAhead:
+    """A planned fire whose due time is ahead."""
+
+    id: str
+    nominal_at: datetime
+    due_at: datetime
+    slice_kind: SliceKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FireMove:
+    """Another due time for a planned fire, and so another slice."""
+
+    fire_id: str
+    due_at: datetime
+    slice: Slice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a schedule's clock stands, and how many fires it has counted."""
+
+    next_nominal_at: datetime | None
+    fire_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """What a claim writes into a fire's row."""
 
@@ -118,8 +145,10 @@ class Outcome:
     """
 
     fire_id: str
+    schedule_id: str
     state: FireState
     attempts: int
+    pause_after_failures: int | None = None
     reason: FireReason | None = None
     error: str | None = None
     sent_at: datetime | None = None
@@ -158,10 +187,11 @@ class LandedFire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """A Dagster run that Dagster says is over."""
+    """A Dagster run that Dagster says is over; `cancelled`: because a person said so."""
 
     dagster_run_id: str
     slice_key: str
+    cancelled: bool = False
 
 
 class AgentRepository(Protocol):
@@ -198,9 +228,20 @@ class ScheduleRepository(Protocol):
     def get(self, agent_id: str, schedule_id: str) -> Schedule | None:
         """An active one; None when absent, deleted, or another agent's."""
 
+    def find(self, schedule_id: str) -> Schedule | None:
+        """An active one, whoever's it is."""
+
     def get_by_name(self, agent_id: str, name: str) -> Schedule | None: ...
     def list(self, agent_id: str, *, limit: int) -> Sequence[Schedule]:
         """Active ones, newest first."""
+
+    def update(self, schedule: Schedule) -> Schedule | None:
+        """Write an edit under the next version; None: its name is another active one's."""
+
+    def skip(self, schedule_id: str, nominal_at: datetime) -> None: ...
+
+    def unskip(self, schedule_id: str, nominal_at: datetime) -> bool:
+        """False: it was not skipped."""
 
     def mark_deleted(self, schedule_id: str) -> Schedule | None:
         """Soft delete; returns the row as it is now, None if it was not active."""
@@ -213,6 +254,8 @@ class ScheduleRepository(Protocol):
         operation: str,
         actor: JsonObject,
         tzdata_version: str,
+        reason: str | None = None,
+        note: str | None = None,
     ) -> None:
         """Append to the change history."""
 
@@ -241,8 +284,11 @@ class ClockRepository(Protocol):
     def lock(self, schedule_id: str) -> None:
         """Wait for one schedule's mutex (API writers only). Errors: Busy after 3 s."""
 
-    def stop(self, schedule_id: str) -> None:
-        """Nothing is due any more: deleted, paused or exhausted."""
+    def set_next(self, schedule_id: str, next_at: tuple[datetime, datetime] | None) -> None:
+        """The first (nominal, due) not yet planned; None: nothing is due any more."""
+
+    def standing(self, schedule_id: str) -> Standing:
+        """Of a schedule whose row the caller holds."""
 
     def read_due(
         self,
@@ -263,6 +309,14 @@ class ClockRepository(Protocol):
 
     def lock_free(self, schedule_ids: Collection[str]) -> set[str]:
         """Lock those that nobody holds (SKIP LOCKED)."""
+
+    def lock_all(self, schedule_ids: Collection[str]) -> None:
+        """Wait for these rows, in id order (outcomes that touch the clock)."""
+
+    def failures(self, schedule_ids: Collection[str]) -> Mapping[str, int]:
+        """How many fires in a row failed."""
+
+    def set_failures(self, counts: Mapping[str, int]) -> None: ...
 
     def count_fires(self, schedule_ids: Sequence[str]) -> None:
         """One more fire, at this moment, for each id listed."""
@@ -304,8 +358,14 @@ class DispatchRepository(Protocol):
 
     def finish(self, dagster_run_id: str) -> None: ...
 
-    def finish_ended(self, runs: Collection[EndedRun]) -> set[str]:
-        """Finish (or insert as finished) what Dagster says ended; returns their slice keys."""
+    def finish_ended(self, runs: Collection[EndedRun]) -> Mapping[str, str]:
+        """Finish (or insert as finished) what Dagster says ended.
+
+        Returns the slice keys, by run, of those that were not finished before.
+        """
+
+    def beating(self, dagster_run_ids: Collection[str], since: datetime) -> set[str]:
+        """Those that had a heartbeat since then."""
 
     def declare_dead(self, silent_since: datetime) -> set[str]:
         """Finish those without a heartbeat since then; returns their slice keys."""
@@ -317,6 +377,36 @@ class FireRepository(Protocol):
     def plan(self, plans: Sequence[SchedulePlan]) -> int:
         """Insert the plans' fires and gaps; returns how many fires are new."""
 
+    def insert_gap(self, schedule_id: str, gap: Gap) -> None: ...
+
+    def cancel_slices(self, slice_keys: Collection[str]) -> None:
+        """End what is open in slices that nobody works: a person cancelled their run."""
+
+    def planned_ahead(self, schedule_id: str, now: datetime) -> Sequence[PlannedAhead]: ...
+
+    def cancel(self, fire_ids: Collection[str]) -> None:
+        """Planned fires that are no longer occurrences."""
+
+    def move(self, moves: Sequence[FireMove]) -> None: ...
+
+    def skip(self, schedule_id: str, nominal_at: datetime) -> bool:
+        """End a planned fire; False when it has been claimed. None planned yet: True."""
+
+    def get(self, fire_id: str) -> Fire | None: ...
+
+    def insert_manual(
+        self, fire_id: str, schedule: Schedule, now: datetime, into: Slice
+    ) -> None: ...
+
+    def reopen(self, fire_ids: Collection[str], now: datetime, into: Slice | None) -> None:
+        """Undelivered ends become planned again, under the next redrive's key.
+
+        `into`: another slice (its row is open already), or None: they stay in theirs.
+        """
+
+    def reopenable_in(self, slice_key: str) -> Sequence[str]:
+        """Fires of the slice that a person's run takes up again."""
+
     def open_in(self, slice_key: str, dagster_run_id: str, limit: int) -> Sequence[OpenFire]:
         """Planned ones, this run's own unfinished ones, and those of finished dispatches."""
 
@@ -327,9 +417,7 @@ class FireRepository(Protocol):
     def ahead(self, schedule_ids: Collection[str]) -> Sequence[FireAhead]:
         """The unfinished (claimed, task_created) fires of these schedules, in open slices."""
 
-    def definitions(
-        self, schedule_ids: Collection[str]
-    ) -> Mapping[str, tuple[Schedule, Agent]]: ...
+    def definitions(self, schedule_ids: Collection[str]) -> Mapping[str, Definition]: ...
 
     def claim(self, claims: Sequence[Claim], dagster_run_id: str) -> None: ...
 
@@ -340,6 +428,9 @@ class FireRepository(Protocol):
 
     def write_outcomes(self, outcomes: Sequence[Outcome], dagster_run_id: str) -> set[str]:
         """Returns the ids of the fires that were still this run's."""
+
+    def ended(self, fire_ids: Collection[str]) -> set[str]:
+        """Those of them that have come to an end."""
 
     def unrecorded(self, slice_key: str, limit: int) -> Sequence[AuditRecord]: ...
     def mark_recorded(self, fire_ids: Collection[str]) -> None: ...

@@ -14,6 +14,8 @@ LONGEST_PAUSE = timedelta(seconds=25)
 SHORTEST_SERIES = timedelta(seconds=15)
 DEAD_AFTER = timedelta(seconds=30)
 BEAT_IS_OVERDUE = timedelta(seconds=12)
+SILENT_AFTER = timedelta(minutes=2)
+SILENT_SERIES = timedelta(seconds=60)
 ASK_BACK = timedelta(seconds=60)
 SETTLED_PER_TICK = 20
 
@@ -42,6 +44,25 @@ class Clock:
         self._settle()
         return self._store.run(self._emit)
 
+    def silent_since(self) -> datetime | None:
+        """A run without a heartbeat since then shows no sign of life; None: nobody can tell now.
+
+        As with death, a run must have had the database for a while to show that it lives.
+        """
+
+        def look(tx: Transaction) -> datetime | None:
+            now, beat = tx.now(), tx.heartbeat.read()
+            if beat is None or now - next_heartbeat(beat, now).series_since < SILENT_SERIES:
+                return None
+            return now - SILENT_AFTER
+
+        return self._store.run(look)
+
+    def silent(self, dagster_run_ids: Sequence[str], since: datetime) -> set[str]:
+        """Those of the runs that had no heartbeat since then."""
+        beating = self._store.run(lambda tx: tx.dispatches.beating(dagster_run_ids, since))
+        return set(dagster_run_ids) - beating
+
     def _finish_ended(self, ended_runs: EndedRuns) -> None:
         """Believe Dagster's ends (never its STARTED)."""
         beat = self._store.run(lambda tx: tx.heartbeat.read())
@@ -49,7 +70,7 @@ class Clock:
             return
         ended = list(ended_runs(beat.ticked_at - ASK_BACK))
         if ended:
-            self._store.run(lambda tx: _hasten(tx, tx.dispatches.finish_ended(ended)))
+            self._store.run(lambda tx: _finish_ended(tx, ended))
 
     def _declare_dead(self) -> None:
         """Dispatches without a heartbeat for 30 s are dead, if *we* had the database all along.
@@ -105,6 +126,19 @@ def _declare_dead(tx: Transaction) -> None:
         # when the last one had it may have had no chance to beat since.
         silent_since = min(now - DEAD_AFTER, last.ticked_at - BEAT_IS_OVERDUE)
         _hasten(tx, tx.dispatches.declare_dead(silent_since))
+
+
+def _finish_ended(tx: Transaction, ended: Sequence[EndedRun]) -> None:
+    """Act on each end once. A person's cancel stays a cancel: what its run owed is not made up."""
+    finished = tx.dispatches.finish_ended(ended)
+    cancelled = {
+        finished[run.dagster_run_id]
+        for run in ended
+        if run.cancelled and run.dagster_run_id in finished
+    }
+    if cancelled:
+        tx.fires.cancel_slices(cancelled)
+    _hasten(tx, set(finished.values()))
 
 
 def _hasten(tx: Transaction, slice_keys: set[str]) -> None:

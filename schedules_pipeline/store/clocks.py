@@ -1,13 +1,14 @@
 """`schedule_clock`: when each schedule is due next; its row is the schedule's mutex."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, Row, text
 
 from schedules_pipeline.domain.planning import ClockReading, SchedulePlan
 from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.services.store_port import Standing
 from schedules_pipeline.store.rows import SCHEDULE_COLUMNS, schedule_from
 
 READING = f"""
@@ -48,15 +49,24 @@ class PostgresClocks:
             {"id": schedule_id},
         )
 
-    def stop(self, schedule_id: str) -> None:
-        """Nothing is due any more."""
+    def set_next(self, schedule_id: str, next_at: tuple[datetime, datetime] | None) -> None:
+        """The first (nominal, due) not yet planned; None: nothing is due any more."""
+        nominal, due = next_at or (None, None)
         self._connection.execute(
             text("""
-                update schedule_clock set next_nominal_at = null, next_due_at = null
+                update schedule_clock set next_nominal_at = :nominal, next_due_at = :due
                 where schedule_id = :id
             """),
-            {"id": schedule_id},
+            {"id": schedule_id, "nominal": nominal, "due": due},
         )
+
+    def standing(self, schedule_id: str) -> Standing:
+        """Of a schedule whose row the caller holds."""
+        row = self._connection.execute(
+            text("select next_nominal_at, fire_count from schedule_clock where schedule_id = :id"),
+            {"id": schedule_id},
+        ).one()
+        return Standing(next_nominal_at=row.next_nominal_at, fire_count=row.fire_count)
 
     def read_due(
         self,
@@ -153,14 +163,51 @@ class PostgresClocks:
         )
         return set(rows.scalars())
 
+    def lock_all(self, schedule_ids: Collection[str]) -> None:
+        """Wait for these rows, in id order."""
+        self._connection.execute(
+            text("""
+                select 1 from schedule_clock where schedule_id = any(:ids)
+                order by schedule_id for update
+            """),
+            {"ids": sorted(schedule_ids)},
+        )
+
+    def failures(self, schedule_ids: Collection[str]) -> dict[str, int]:
+        """How many fires in a row failed."""
+        rows = self._connection.execute(
+            text("""
+                select schedule_id, consecutive_failures from schedule_clock
+                where schedule_id = any(:ids)
+            """),
+            {"ids": sorted(schedule_ids)},
+        )
+        return {row.schedule_id: row.consecutive_failures for row in rows}
+
+    def set_failures(self, counts: Mapping[str, int]) -> None:
+        """The caller holds the rows."""
+        self._connection.execute(
+            text("""
+                update schedule_clock c set consecutive_failures = x.n
+                from unnest(cast(:ids as text[]), cast(:counts as int[])) as x (id, n)
+                where c.schedule_id = x.id
+            """),
+            {"ids": list(counts), "counts": list(counts.values())},
+        )
+
     def count_fires(self, schedule_ids: Sequence[str]) -> None:
-        """One more fire, at this moment, for each id listed."""
+        """One more fire for each id listed; the last one allowed stops the clock."""
         counts = Counter(schedule_ids)
         self._connection.execute(
             text("""
                 update schedule_clock c
-                set fire_count = c.fire_count + x.n, last_fire_at = statement_timestamp()
+                set fire_count = c.fire_count + x.n, last_fire_at = statement_timestamp(),
+                    next_nominal_at = case when s.max_fires <= c.fire_count + x.n then null
+                        else c.next_nominal_at end,
+                    next_due_at = case when s.max_fires <= c.fire_count + x.n then null
+                        else c.next_due_at end
                 from unnest(cast(:ids as text[]), cast(:counts as int[])) as x (id, n)
+                join agent_run_schedules s on s.id = x.id
                 where c.schedule_id = x.id
             """),
             {"ids": list(counts), "counts": list(counts.values())},

@@ -84,10 +84,10 @@ class PostgresDispatches:
             {"run": dagster_run_id},
         )
 
-    def finish_ended(self, runs: Collection[EndedRun]) -> set[str]:
+    def finish_ended(self, runs: Collection[EndedRun]) -> dict[str, str]:
         """Finish what Dagster says ended; insert, as finished, what never came to begin.
 
-        Acted on once: only rows that this call changed count. Returns their slice keys.
+        Acted on once: only rows that this call changed count. Returns their slice keys, by run.
         """
         ordered = sorted(runs, key=lambda r: r.dagster_run_id)
         rows = self._connection.execute(
@@ -98,12 +98,23 @@ class PostgresDispatches:
                 join slices s on s.slice_key = e.key
                 on conflict (dagster_run_id) do update set finished_at = excluded.finished_at
                 where dispatches.finished_at is null
-                returning slice_key
+                returning dagster_run_id, slice_key
             """),
             {
                 "runs": [r.dagster_run_id for r in ordered],
                 "keys": [r.slice_key for r in ordered],
             },
+        )
+        return {row.dagster_run_id: row.slice_key for row in rows}
+
+    def beating(self, dagster_run_ids: Collection[str], since: datetime) -> set[str]:
+        """Those that had a heartbeat since then."""
+        rows = self._connection.execute(
+            text("""
+                select dagster_run_id from dispatches
+                where dagster_run_id = any(:runs) and heartbeat_at >= :since
+            """),
+            {"runs": sorted(dagster_run_ids), "since": since},
         )
         return set(rows.scalars())
 

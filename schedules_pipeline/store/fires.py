@@ -7,16 +7,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from schedules_pipeline.domain.claiming import Candidate, FireAhead
-from schedules_pipeline.domain.fire import FireReason, FireState, scheduled_fire_id
-from schedules_pipeline.domain.planning import PlannedFire, SchedulePlan
-from schedules_pipeline.domain.schedule import Agent, Schedule
+from schedules_pipeline.domain.claiming import Candidate, Definition, FireAhead
+from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType, scheduled_fire_id
+from schedules_pipeline.domain.planning import Gap, PlannedFire, SchedulePlan
+from schedules_pipeline.domain.schedule import Schedule
+from schedules_pipeline.domain.slices import Slice, SliceKind
 from schedules_pipeline.services.store_port import (
     AuditRecord,
     Claim,
+    Fire,
+    FireMove,
     LandedFire,
     OpenFire,
     Outcome,
+    PlannedAhead,
     TaskRow,
 )
 from schedules_pipeline.store.rows import (
@@ -40,7 +44,7 @@ class PostgresFires:
 
     def plan(self, plans: Sequence[SchedulePlan]) -> int:
         """Insert the plans' fires and gaps; what is there already stays as it is."""
-        self._insert_gaps([plan for plan in plans if plan.gap is not None])
+        self._insert_gaps([(p.schedule_id, p.gap) for p in plans if p.gap is not None])
         planned = [(plan, fire) for plan in plans for fire in plan.fires]
         return self._insert_fires(planned) if planned else 0
 
@@ -61,7 +65,14 @@ class PostgresFires:
                             cast(:slices as text[]), cast(:skips as boolean[]))
                     as x (id, schedule_id, agent_id, nominal_at, due_at, owed_at, slice_key,
                           skipped)
-                on conflict do nothing
+                on conflict (id) do update
+                set state = excluded.state, reason = excluded.reason,
+                    finished_at = excluded.finished_at, recorded_at = null,
+                    due_at = excluded.due_at, owed_at = excluded.owed_at,
+                    slice_key = excluded.slice_key
+                where (fires.state = 'cancelled' and fires.reason = 'schedule_changed')
+                   or (fires.state = 'skipped' and fires.reason = 'skipped_by_user'
+                       and excluded.state = 'planned')
             """),
             {
                 "ids": ids,
@@ -76,15 +87,25 @@ class PostgresFires:
         )
         return int(inserted.rowcount)
 
-    def _insert_gaps(self, plans: Sequence[SchedulePlan]) -> None:
-        gaps = [(plan.schedule_id, plan.gap) for plan in plans if plan.gap is not None]
+    def _insert_gaps(self, gaps: Sequence[tuple[str, Gap]]) -> None:
+        """A schedule's gaps never overlap: one begins behind the last.
+
+        An edit may leave a jittered clock at an occurrence whose nominal time is past, and so
+        covered already.
+        """
         if not gaps:
             return
         self._connection.execute(
             text("""
                 insert into gaps (schedule_id, from_at, to_at, reason)
-                select * from unnest(cast(:ids as text[]), cast(:froms as timestamptz[]),
-                                     cast(:tos as timestamptz[]), cast(:reasons as text[]))
+                select x.id, greatest(x.from_at, last.to_at), x.to_at, x.reason
+                from unnest(cast(:ids as text[]), cast(:froms as timestamptz[]),
+                            cast(:tos as timestamptz[]), cast(:reasons as text[]))
+                    as x (id, from_at, to_at, reason)
+                left join lateral (
+                    select g.to_at from gaps g where g.schedule_id = x.id
+                    order by g.from_at desc limit 1) last on true
+                where x.to_at > greatest(x.from_at, last.to_at)
             """),
             {
                 "ids": [schedule_id for schedule_id, _ in gaps],
@@ -92,6 +113,158 @@ class PostgresFires:
                 "tos": [gap.to_at for _, gap in gaps],
                 "reasons": [gap.reason.value for _, gap in gaps],
             },
+        )
+
+    def insert_gap(self, schedule_id: str, gap: Gap) -> None:
+        """A stretch that an edit leaves behind unplanned."""
+        self._insert_gaps([(schedule_id, gap)])
+
+    def cancel_slices(self, slice_keys: Collection[str]) -> None:
+        """End what is open in slices that nobody works: a person cancelled their run.
+
+        Where the input may have gone out, nobody knows; the rest was not sent.
+        """
+        self._connection.execute(
+            text("""
+                update fires f
+                set state = case state when 'task_created' then 'failed' else 'cancelled' end,
+                    reason = case state when 'task_created' then 'delivery_unknown'
+                             else 'run_cancelled' end,
+                    error = coalesce(error, 'A person cancelled the Dagster run.'),
+                    finished_at = statement_timestamp()
+                where f.slice_key = any(:keys)
+                  and f.state in ('planned', 'claimed', 'task_created')
+                  and not exists (
+                      select 1 from dispatches d
+                      where d.slice_key = f.slice_key and d.finished_at is null)
+            """),
+            {"keys": sorted(slice_keys)},
+        )
+
+    def planned_ahead(self, schedule_id: str, now: datetime) -> Sequence[PlannedAhead]:
+        """Scheduled fires that wait for their time."""
+        rows = self._connection.execute(
+            text("""
+                select f.id, f.nominal_at, f.due_at, s.kind as slice_kind
+                from fires f join slices s using (slice_key)
+                where f.schedule_id = :id and f.state = 'planned' and f.due_at > :now
+                  and f.trigger_type = 'scheduled'
+                  and f.slice_key = any(array(
+                      select slice_key from slices where settled_at is null))
+            """),
+            {"id": schedule_id, "now": now},
+        )
+        return [
+            PlannedAhead(**{**row._mapping, "slice_kind": SliceKind(row.slice_kind)})
+            for row in rows
+        ]
+
+    def cancel(self, fire_ids: Collection[str]) -> None:
+        """Planned fires that are no longer occurrences."""
+        self._connection.execute(
+            text("""
+                update fires
+                set state = 'cancelled', reason = 'schedule_changed',
+                    finished_at = statement_timestamp()
+                where id = any(:ids) and state = 'planned'
+            """),
+            {"ids": sorted(fire_ids)},
+        )
+
+    def move(self, moves: Sequence[FireMove]) -> None:
+        """To another due time; their slices are open already."""
+        self._connection.execute(
+            text("""
+                update fires f set due_at = x.due_at, owed_at = x.due_at, slice_key = x.slice_key
+                from unnest(cast(:ids as text[]), cast(:dues as timestamptz[]),
+                            cast(:slices as text[])) as x (id, due_at, slice_key)
+                where f.id = x.id and f.state = 'planned'
+            """),
+            {
+                "ids": [move.fire_id for move in moves],
+                "dues": [move.due_at for move in moves],
+                "slices": [move.slice.key for move in moves],
+            },
+        )
+
+    def skip(self, schedule_id: str, nominal_at: datetime) -> bool:
+        """End a planned fire; False when it has been claimed. None planned yet: True."""
+        states = self._connection.execute(
+            text("""
+                with skipped as (
+                    update fires
+                    set state = 'skipped', reason = 'skipped_by_user',
+                        finished_at = statement_timestamp()
+                    where id = :id and state = 'planned'
+                )
+                select state from fires where id = :id
+            """),
+            {"id": scheduled_fire_id(schedule_id, nominal_at)},
+        ).scalars()
+        return all(state in ("planned", "skipped", "cancelled") for state in states)
+
+    def get(self, fire_id: str) -> Fire | None:
+        """One row, as it is shown."""
+        row = self._connection.execute(
+            text(f"select {FIRE_COLUMNS} from fires f where f.id = :id"),  # noqa: S608
+            {"id": fire_id},
+        ).first()
+        return None if row is None else fire_from(row)
+
+    def insert_manual(self, fire_id: str, schedule: Schedule, now: datetime, into: Slice) -> None:
+        """A fire that is due at once."""
+        self._connection.execute(
+            text("""
+                insert into fires (id, idempotency_key, schedule_id, agent_id, nominal_at, due_at,
+                                   owed_at, slice_key, trigger_type)
+                values (:id, :id, :schedule_id, :agent_id, :now, :now, :now, :slice, 'manual')
+            """),
+            {
+                "id": fire_id,
+                "schedule_id": schedule.id,
+                "agent_id": schedule.agent_id,
+                "now": now,
+                "slice": into.key,
+            },
+        )
+
+    def reopen(self, fire_ids: Collection[str], now: datetime, into: Slice | None) -> None:
+        """Undelivered ends become planned again, under the next redrive's key.
+
+        What the last try left behind goes: its claim, its attempts, its error. The new claim takes
+        the definition that is in force then.
+        """
+        self._connection.execute(
+            text("""
+                update fires
+                set state = 'planned', reason = null, finished_at = null, recorded_at = null,
+                    owed_at = :now, slice_key = coalesce(:slice, slice_key),
+                    redrive_count = redrive_count + 1,
+                    idempotency_key = id || '#r' || (redrive_count + 1),
+                    attempts = 0, error = null, claimed_by = null, claimed_at = null,
+                    task_created_at = null, sent_at = null, reply_excerpt = null,
+                    schedule_version = null, possible_duplicate = false
+                where id = any(:ids)
+            """),
+            {
+                "ids": sorted(fire_ids),
+                "now": now,
+                "slice": None if into is None else into.key,
+            },
+        )
+
+    def reopenable_in(self, slice_key: str) -> Sequence[str]:
+        """Fires of the slice that a person's run takes up again."""
+        return list(
+            self._connection.execute(
+                text("""
+                    select id from fires where slice_key = :key and (
+                        state in ('failed', 'missed')
+                        or (state = 'cancelled' and reason = 'run_cancelled'))
+                    order by id
+                """),
+                {"key": slice_key},
+            ).scalars()
         )
 
     def open_in(self, slice_key: str, dagster_run_id: str, limit: int) -> Sequence[OpenFire]:
@@ -123,7 +296,8 @@ class PostgresFires:
         """Those of `fire_ids` that this run may take, of the schedules whose mutex it holds."""
         rows = self._connection.execute(
             text("""
-                select f.id, f.schedule_id, f.nominal_at, f.due_at, f.owed_at, f.state, f.attempts,
+                select f.id, f.schedule_id, f.trigger_type, f.nominal_at, f.due_at, f.owed_at,
+                       f.state, f.attempts,
                        f.redrive_count, f.idempotency_key, f.task_id,
                        statement_timestamp() as seen_at
                 from fires f left join dispatches d on d.dagster_run_id = f.claimed_by
@@ -156,17 +330,24 @@ class PostgresFires:
         )
         return [FireAhead(**row._mapping) for row in rows]
 
-    def definitions(self, schedule_ids: Collection[str]) -> Mapping[str, tuple[Schedule, Agent]]:
-        """Schedules (deleted ones too) and their agents, by schedule id."""
+    def definitions(self, schedule_ids: Collection[str]) -> Mapping[str, Definition]:
+        """Schedules (deleted ones too), their agents and their clocks' counts, by schedule id."""
         rows = self._connection.execute(
             text(f"""
-                select {SCHEDULE_COLUMNS}, {AGENT_COLUMNS}
-                from agent_run_schedules s join agents a on a.id = s.agent_id
+                select {SCHEDULE_COLUMNS}, {AGENT_COLUMNS}, c.fire_count
+                from agent_run_schedules s
+                join agents a on a.id = s.agent_id
+                join schedule_clock c on c.schedule_id = s.id
                 where s.id = any(:ids)
             """),  # noqa: S608 - constants of ours
             {"ids": sorted(schedule_ids)},
         )
-        return {row.schedule_id: (schedule_from(row), agent_from(row)) for row in rows}
+        return {
+            row.schedule_id: Definition(
+                schedule=schedule_from(row), agent=agent_from(row), fire_count=row.fire_count
+            )
+            for row in rows
+        }
 
     def claim(self, claims: Sequence[Claim], dagster_run_id: str) -> None:
         """Write the claims. A take-over keeps its state, its attempts and the version it began."""
@@ -278,6 +459,14 @@ class PostgresFires:
         )
         return set(rows.scalars())
 
+    def ended(self, fire_ids: Collection[str]) -> set[str]:
+        """Those of them that have come to an end."""
+        rows = self._connection.execute(
+            text("select id from fires where id = any(:ids) and finished_at is not null"),
+            {"ids": sorted(fire_ids)},
+        )
+        return set(rows.scalars())
+
     def unrecorded(self, slice_key: str, limit: int) -> Sequence[AuditRecord]:
         """Fires of the slice that ended and have no event in Dagster yet, in nominal order."""
         rows = self._connection.execute(
@@ -338,7 +527,8 @@ class PostgresFires:
 
 
 def _candidate(row: Row[Any]) -> Candidate:
-    return Candidate(**{**row._mapping, "state": FireState(row.state)})
+    enums = {"state": FireState(row.state), "trigger_type": TriggerType(row.trigger_type)}
+    return Candidate(**{**row._mapping, **enums})
 
 
 def _json(value: object) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from schedules_pipeline.domain.cadence import Cadence, CronDayMatch, DstFold, DstGap
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
+from schedules_pipeline.domain.policies import CatchupPolicy, Policies
 from schedules_pipeline.domain.schedule import AcpType, Agent, AgentStatus, Schedule
 from schedules_pipeline.services.store_port import Fire
 
@@ -16,6 +17,7 @@ SCHEDULE_COLUMNS = """
     s.id as schedule_id, s.agent_id, s.name as schedule_name, s.description, s.cron_expression,
     s.interval_seconds, s.interval_phase_seconds, s.fire_at, s.timezone, s.cron_day_match,
     s.exclude_cron, s.dst_gap, s.dst_fold, s.start_at, s.end_at, s.jitter_seconds, s.paused,
+    s.catchup_policy, s.catchup_window_seconds, s.max_fires, s.pause_after_failures,
     s.task_params, s.task_metadata, s.initial_input, s.creator_principal, s.version,
     s.created_at, s.updated_at, s.deleted_at
 """
@@ -41,6 +43,7 @@ def schedule_from(row: Row[Any]) -> Schedule:
         name=row.schedule_name,
         description=row.description,
         cadence=_cadence(row),
+        policies=_policies(row),
         paused=row.paused,
         task_params=row.task_params,
         task_metadata=row.task_metadata,
@@ -50,6 +53,15 @@ def schedule_from(row: Row[Any]) -> Schedule:
         created_at=row.created_at,
         updated_at=row.updated_at,
         deleted_at=row.deleted_at,
+    )
+
+
+def _policies(row: Row[Any]) -> Policies:
+    return Policies(
+        catchup_policy=CatchupPolicy(row.catchup_policy),
+        catchup_window_seconds=row.catchup_window_seconds,
+        max_fires=row.max_fires,
+        pause_after_failures=row.pause_after_failures,
     )
 
 

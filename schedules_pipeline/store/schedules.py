@@ -7,28 +7,52 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import IntegrityError
 
 from schedules_pipeline.domain.cadence import Cadence
+from schedules_pipeline.domain.policies import Policies
 from schedules_pipeline.domain.schedule import JsonObject, Schedule
 from schedules_pipeline.services.store_port import Fire, ScheduleActivity
 from schedules_pipeline.store.rows import FIRE_COLUMNS, SCHEDULE_COLUMNS, fire_from, schedule_from
+
+ACTIVE_NAME = "agent_run_schedules_active_name"
 
 # The name's uniqueness is decided here, by the index, never by looking first.
 INSERT = """
     insert into agent_run_schedules
         (id, agent_id, name, description, cron_expression, interval_seconds,
          interval_phase_seconds, fire_at, timezone, cron_day_match, exclude_cron, dst_gap, dst_fold,
-         start_at, end_at, jitter_seconds, paused, task_params, task_metadata, initial_input,
+         start_at, end_at, jitter_seconds, catchup_policy, catchup_window_seconds, max_fires,
+         pause_after_failures, paused, task_params, task_metadata, initial_input,
          creator_principal, version, created_at, updated_at)
     values (:id, :agent_id, :name, :description, :cron_expression, :interval_seconds,
             :interval_phase_seconds, :fire_at, :timezone, :cron_day_match,
             cast(:exclude_cron as text[]), :dst_gap, :dst_fold, :start_at, :end_at,
-            :jitter_seconds, :paused, cast(:task_params as jsonb), cast(:task_metadata as jsonb),
-            cast(:initial_input as jsonb), cast(:creator_principal as jsonb), :version,
-            :created_at, :updated_at)
+            :jitter_seconds, :catchup_policy, :catchup_window_seconds, :max_fires,
+            :pause_after_failures, :paused, cast(:task_params as jsonb),
+            cast(:task_metadata as jsonb), cast(:initial_input as jsonb),
+            cast(:creator_principal as jsonb), :version, :created_at, :updated_at)
     on conflict (agent_id, name) where deleted_at is null do nothing
     returning id, version, creator_principal
 """
+
+# Every column that an edit may touch; the caller holds the clock's row, so none is overwritten
+# that somebody else wrote meanwhile.
+UPDATE = f"""
+    update agent_run_schedules s
+    set name = :name, description = :description, cron_expression = :cron_expression,
+        interval_seconds = :interval_seconds, interval_phase_seconds = :interval_phase_seconds,
+        fire_at = :fire_at, timezone = :timezone, cron_day_match = :cron_day_match,
+        exclude_cron = cast(:exclude_cron as text[]), dst_gap = :dst_gap, dst_fold = :dst_fold,
+        start_at = :start_at, end_at = :end_at, jitter_seconds = :jitter_seconds,
+        catchup_policy = :catchup_policy, catchup_window_seconds = :catchup_window_seconds,
+        max_fires = :max_fires, pause_after_failures = :pause_after_failures, paused = :paused,
+        task_params = cast(:task_params as jsonb), task_metadata = cast(:task_metadata as jsonb),
+        initial_input = cast(:initial_input as jsonb), version = s.version + 1,
+        updated_at = statement_timestamp()
+    where s.id = :id and s.deleted_at is null
+    returning {SCHEDULE_COLUMNS}
+"""  # noqa: S608 - a constant of ours
 
 # One statement: what a create costs is its round trips.
 CREATE = text(f"""
@@ -95,6 +119,17 @@ class PostgresSchedules:
         """An active one; None when absent, deleted, or another agent's."""
         return self._one("s.agent_id = :agent_id and s.id = :key", agent_id, schedule_id)
 
+    def find(self, schedule_id: str) -> Schedule | None:
+        """An active one, whoever's it is."""
+        row = self._connection.execute(
+            text(f"""
+                select {SCHEDULE_COLUMNS} from agent_run_schedules s
+                where s.id = :id and s.deleted_at is null
+            """),  # noqa: S608 - a constant of ours
+            {"id": schedule_id},
+        ).first()
+        return None if row is None else schedule_from(row)
+
     def get_by_name(self, agent_id: str, name: str) -> Schedule | None:
         """The active one of that name."""
         return self._one("s.agent_id = :agent_id and s.name = :key", agent_id, name)
@@ -110,6 +145,40 @@ class PostgresSchedules:
             {"agent_id": agent_id, "limit": limit},
         )
         return [schedule_from(row) for row in rows]
+
+    def update(self, schedule: Schedule) -> Schedule | None:
+        """Write what an edit changed; None: another active schedule has that name."""
+        try:
+            with self._connection.begin_nested():
+                row = self._connection.execute(text(UPDATE), _columns(schedule)).one()
+        except IntegrityError as error:
+            if _constraint(error) == ACTIVE_NAME:
+                return None
+            raise
+        return schedule_from(row)
+
+    def skip(self, schedule_id: str, nominal_at: datetime) -> None:
+        """Take one occurrence out. Again: nothing changes."""
+        self._connection.execute(
+            text("""
+                insert into schedule_skips (schedule_id, nominal_at) values (:id, :nominal)
+                on conflict do nothing
+            """),
+            {"id": schedule_id, "nominal": nominal_at},
+        )
+
+    def unskip(self, schedule_id: str, nominal_at: datetime) -> bool:
+        """Put it back. False: it was not skipped."""
+        return (
+            self._connection.execute(
+                text("""
+                    delete from schedule_skips where schedule_id = :id and nominal_at = :nominal
+                    returning 1
+                """),
+                {"id": schedule_id, "nominal": nominal_at},
+            ).first()
+            is not None
+        )
 
     def mark_deleted(self, schedule_id: str) -> Schedule | None:
         """Soft delete; returns the row as it is now, None if it was not active."""
@@ -133,13 +202,16 @@ class PostgresSchedules:
         operation: str,
         actor: JsonObject,
         tzdata_version: str,
+        reason: str | None = None,
+        note: str | None = None,
     ) -> None:
         """Append to the change history."""
         self._connection.execute(
             text("""
                 insert into schedule_changes
-                    (schedule_id, version, operation, actor, tzdata_version, before, after)
-                values (:id, :version, :operation, cast(:actor as jsonb), :tzdata,
+                    (schedule_id, version, operation, actor, reason, note, tzdata_version,
+                     before, after)
+                values (:id, :version, :operation, cast(:actor as jsonb), :reason, :note, :tzdata,
                         cast(:before as jsonb), cast(:after as jsonb))
             """),
             {
@@ -147,6 +219,8 @@ class PostgresSchedules:
                 "version": after.version,
                 "operation": operation,
                 "actor": json.dumps(actor),
+                "reason": reason,
+                "note": note,
                 "tzdata": tzdata_version,
                 "before": None if before is None else _definition(before),
                 "after": _definition(after),
@@ -201,6 +275,7 @@ def _columns(schedule: Schedule) -> dict[str, Any]:
     cadence = schedule.cadence
     return {
         **_fields(cadence),
+        **_fields(schedule.policies),
         "exclude_cron": list(cadence.exclude_cron),
         "id": schedule.id,
         "agent_id": schedule.agent_id,
@@ -225,12 +300,18 @@ def _definition(schedule: Schedule) -> str:
     """The whole definition, as the change history keeps it."""
     definition = _fields(schedule)
     cadence = _fields(definition.pop("cadence"))
-    return json.dumps({**cadence, **definition}, default=datetime.isoformat)
+    policies = _fields(definition.pop("policies"))
+    return json.dumps({**cadence, **policies, **definition}, default=datetime.isoformat)
 
 
-def _fields(value: Schedule | Cadence) -> dict[str, Any]:
+def _fields(value: Schedule | Cadence | Policies) -> dict[str, Any]:
     """Like `asdict`, without copying what is deep inside."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _constraint(error: IntegrityError) -> str | None:
+    diagnosis = getattr(error.orig, "diag", None)
+    return getattr(diagnosis, "constraint_name", None)
 
 
 def _activity(row: Row[Any]) -> ScheduleActivity:

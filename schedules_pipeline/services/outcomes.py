@@ -1,0 +1,69 @@
+"""What came of claimed fires: their rows, and the failures in a row that pause a schedule."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from schedules_pipeline.domain.fire import FireState, GapReason
+from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.domain.zones import TZDATA_VERSION
+from schedules_pipeline.services.planning import cover
+from schedules_pipeline.services.store_port import Outcome, Transaction
+
+SYSTEM: JsonObject = {"principal_type": "system"}
+
+
+def write_outcomes(tx: Transaction, outcomes: Sequence[Outcome], dagster_run_id: str) -> set[str]:
+    """Write one step of each; returns the ids of the fires that were still this run's.
+
+    Where a schedule counts its failures, its clock's row is locked first: the count, the pause and
+    the fire's end are one.
+    """
+    ends = [o for o in outcomes if o.pause_after_failures and _is_result(o)]
+    if ends:
+        tx.clocks.lock_all({o.schedule_id for o in ends})
+        # Written again because the answer to the first commit was lost: counted already.
+        counted = tx.fires.ended({o.fire_id for o in ends})
+        ends = [o for o in ends if o.fire_id not in counted]
+    kept = tx.fires.write_outcomes(outcomes, dagster_run_id)
+    ours = [o for o in ends if o.fire_id in kept]
+    if ours:
+        _count(tx, ours)
+    return kept
+
+
+def _is_result(outcome: Outcome) -> bool:
+    return outcome.state in (FireState.DELIVERED, FireState.FAILED)
+
+
+def _count(tx: Transaction, ends: Sequence[Outcome]) -> None:
+    counts = dict(tx.clocks.failures({o.schedule_id for o in ends}))
+    for outcome in ends:
+        failed = outcome.state is FireState.FAILED
+        counts[outcome.schedule_id] = counts[outcome.schedule_id] + 1 if failed else 0
+    tx.clocks.set_failures(counts)
+    for schedule_id, failures in counts.items():
+        if failures:
+            _pause_if_enough(tx, schedule_id, failures)
+
+
+def _pause_if_enough(tx: Transaction, schedule_id: str, failures: int) -> None:
+    """By the limit that is in force now, not by that of the claim."""
+    before = tx.schedules.find(schedule_id)
+    if before is None or before.paused:
+        return
+    limit = before.policies.pause_after_failures
+    if limit is None or failures < limit:
+        return
+    after = tx.schedules.update(replace(before, paused=True))
+    assert after is not None, "its name has not changed"
+    cover(tx, schedule_id, tx.now(), GapReason.PAUSED)
+    tx.clocks.set_next(schedule_id, None)
+    tx.schedules.record_change(
+        before,
+        after,
+        operation="pause",
+        actor=SYSTEM,
+        tzdata_version=TZDATA_VERSION,
+        reason="failures",
+        note=f"{failures} fires in a row failed; mend the cause, then resume.",
+    )

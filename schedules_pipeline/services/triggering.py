@@ -1,0 +1,86 @@
+"""Fires that a person asks for: a manual trigger, and the redrive of one that ended undelivered.
+
+They go out whatever the clock does: while the schedule is paused, outside its window, beyond its
+limit, beside a fire that is under way.
+"""
+
+from datetime import datetime
+from uuid import uuid4
+
+from schedules_pipeline.domain.fire import REOPENINGS, manual_fire_id
+from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.domain.slices import Slice, SliceKind, floor_minute
+from schedules_pipeline.errors import NotFound, Rejected
+from schedules_pipeline.services.managing import require_schedule
+from schedules_pipeline.services.registering import require_agent
+from schedules_pipeline.services.store_port import Fire, Store, Transaction
+
+
+class Triggers:
+    """What a person can start."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def trigger(self, agent_id: str, schedule_id: str) -> str:
+        """One more fire, now, in the present minute's slice; returns its id. Errors: NotFound."""
+
+        def trigger(tx: Transaction) -> str:
+            schedule = require_schedule(tx, agent_id, schedule_id)
+            tx.clocks.lock(schedule.id)
+            schedule = require_schedule(tx, agent_id, schedule_id)
+            now = tx.now()
+            fire_id = manual_fire_id(schedule.id, str(uuid4()), now)
+            present = _present_slice(tx, agent_id, now)
+            tx.slices.open({present}, now)
+            tx.fires.insert_manual(fire_id, schedule, now, present)
+            return fire_id
+
+        return self._store.run(trigger)
+
+    def redrive(self, fire_id: str) -> Fire:
+        """Deliver a fire that ended failed, missed or cancelled, under a key of its own.
+
+        It carries the definition that is in force when it is claimed. Errors: NotFound; Rejected
+        when the fire did not end so.
+        """
+
+        def redrive(tx: Transaction) -> Fire:
+            fire = _require_fire(tx, fire_id)
+            tx.clocks.lock(fire.schedule_id)
+            fire = _require_fire(tx, fire_id)
+            if not _redrivable(fire):
+                raise Rejected(
+                    f"Fire '{fire_id}' is {_end(fire)}; only failed, missed and cancelled fires "
+                    "can be redriven."
+                )
+            now = tx.now()
+            backlog = Slice(SliceKind.BACKLOG, floor_minute(now))
+            tx.slices.open({backlog}, now)
+            tx.fires.reopen([fire_id], now, backlog)
+            return _require_fire(tx, fire_id)
+
+        return self._store.run(redrive)
+
+
+def _present_slice(tx: Transaction, agent_id: str, now: datetime) -> Slice:
+    agent = require_agent(tx, agent_id)
+    kind = SliceKind.SYNC if agent.acp_type is AcpType.SYNC else SliceKind.MINUTE
+    return Slice(kind, floor_minute(now))
+
+
+def _require_fire(tx: Transaction, fire_id: str) -> Fire:
+    fire = tx.fires.get(fire_id)
+    if fire is None:
+        raise NotFound(f"Fire '{fire_id}' does not exist.")
+    return fire
+
+
+def _redrivable(fire: Fire) -> bool:
+    if fire.reason is None or (fire.state, fire.reason) not in REOPENINGS:
+        return False
+    return fire.reason not in ("schedule_changed", "skipped_by_user")
+
+
+def _end(fire: Fire) -> str:
+    return fire.state.value if fire.reason is None else f"{fire.state.value}/{fire.reason.value}"
