@@ -126,7 +126,7 @@ def delete_schedule(store: PostgresStore, schedule: Schedule) -> None:
 
     def delete(tx: Transaction) -> None:
         tx.clocks.lock(schedule.id)
-        tx.clocks.stop(schedule.id)
+        tx.clocks.set_next(schedule.id, None)
         tx.schedules.mark_deleted(schedule.id)
 
     store.run(delete)
@@ -310,6 +310,11 @@ def see_fire(store: PostgresStore, fire_id: str) -> FireSeen:
         id=fire_id,
     )
     return FireSeen(**row._mapping)
+
+
+def schedule_of(store: PostgresStore, fire_id: str) -> str:
+    """The id of the schedule that a fire belongs to."""
+    return str(one(store, "select schedule_id from fires where id = :id", id=fire_id))
 
 
 def states(store: PostgresStore) -> dict[str, int]:

@@ -130,7 +130,10 @@ def start_stack(directory: Path, **settings: str) -> Iterator[Stack]:
         )
     try:
         api, ui = _addresses(output, process)
-        with httpx.Client(base_url=api, timeout=30) as client, httpx.Client(base_url=ui) as page:
+        with (
+            httpx.Client(base_url=api, timeout=30) as client,
+            httpx.Client(base_url=ui, timeout=60) as page,
+        ):
             yield Stack(home, process, output, client, page)
     finally:
         _stop(process)

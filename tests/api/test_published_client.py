@@ -50,6 +50,45 @@ def test_a_schedule_lives_and_dies_through_the_client(agentex_client: Agentex, a
     assert schedules.list(api.agent_id).total == 0
 
 
+def test_every_edit_through_the_client(agentex_client: Agentex, api: Api) -> None:
+    schedules, agent = agentex_client.agents.schedules, api.agent_id
+    made = api.created(task_params={"p": 1}, description="d")
+    at = made["id"]
+    updated = schedules.update(at, agent_id=agent, cron_expression="0 9 * * *", task_params=None)
+    assert (updated.cron_expression, updated.interval_seconds) == ("0 9 * * *", None)
+    assert (updated.task_params, updated.description) == (None, "d")
+    assert schedules.pause(at, agent_id=agent, note="holidays").state == "PAUSED"
+    assert schedules.resume(at, agent_id=agent).state == "ACTIVE"
+    assert schedules.trigger(at, agent_id=agent).num_actions_taken == 0
+    assert updated.next_action_times is not None
+    nominal = updated.next_action_times[2]
+    skipped = schedules.skip(at, agent_id=agent, scheduled_time=nominal)
+    assert skipped.skipped_action_times == [nominal]
+    assert schedules.skip(at, agent_id=agent, scheduled_time=nominal).skipped_action_times == [
+        nominal
+    ]
+    assert schedules.unskip(at, agent_id=agent, scheduled_time=nominal).skipped_action_times == []
+    with pytest.raises(agentex.BadRequestError, match="Cannot unskip"):
+        schedules.unskip(at, agent_id=agent, scheduled_time=nominal)
+    with pytest.raises(agentex.UnprocessableEntityError, match="give one of them"):
+        schedules.update(at, agent_id=agent, cron_expression="0 9 * * *", interval_seconds=60)
+    assert schedules.delete(at, agent_id=agent).id == at
+    with pytest.raises(agentex.NotFoundError):
+        schedules.pause(at, agent_id=agent)
+
+
+def test_every_edit_by_name_through_the_client(agentex_client: Agentex, api: Api) -> None:
+    schedules, agent = agentex_client.agents.schedules, api.agent_id
+    made = api.created()
+    renamed = schedules.update_by_name("hourly", agent_id=agent, body_name="renamed", paused=True)
+    assert (renamed.id, renamed.name, renamed.state) == (made["id"], "renamed", "PAUSED")
+    assert schedules.resume_by_name("renamed", agent_id=agent, note="back").state == "ACTIVE"
+    assert schedules.pause_by_name("renamed", agent_id=agent).state == "PAUSED"
+    assert schedules.trigger_by_name("renamed", agent_id=agent).id == made["id"]
+    with pytest.raises(agentex.NotFoundError):
+        schedules.trigger_by_name("hourly", agent_id=agent)
+
+
 def test_delete_by_name_through_the_client(agentex_client: Agentex, api: Api) -> None:
     created = api.created()
     gone = agentex_client.agents.schedules.delete_by_name("hourly", agent_id=api.agent_id)

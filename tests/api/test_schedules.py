@@ -40,6 +40,11 @@ SCHEDULE_KEYS = {
     "dst_gap",
     "dst_fold",
     "jitter_seconds",
+    "version",
+    "catchup_policy",
+    "catchup_window_seconds",
+    "max_fires",
+    "pause_after_failures",
 }
 NOBODY = {
     "principal_type": None,
@@ -73,6 +78,9 @@ def test_creating_answers_200_with_every_key_and_the_defaults(api: Api) -> None:
     assert (body["timezone"], body["paused"], body["state"]) == ("UTC", False, "ACTIVE")
     assert body["created_at"] == body["updated_at"]
     assert (body["live_data_available"], body["num_actions_taken"]) == (True, 0)
+    assert (body["version"], body["catchup_policy"]) == (1, "latest")
+    assert (body["catchup_window_seconds"], body["max_fires"]) == (3600, None)
+    assert body["pause_after_failures"] is None
 
 
 def test_what_was_created_is_what_is_shown_by_id_by_name_and_in_the_list(api: Api) -> None:

@@ -6,8 +6,16 @@ from typing import Any
 import pytest
 
 from schedules_pipeline.domain.cadence import Cadence
-from schedules_pipeline.domain.claiming import Candidate, Decision, FireAhead, Verdict, judge
-from schedules_pipeline.domain.fire import FireReason, FireState
+from schedules_pipeline.domain.claiming import (
+    Candidate,
+    Decision,
+    Definition,
+    FireAhead,
+    Verdict,
+    judge,
+)
+from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
+from schedules_pipeline.domain.policies import CatchupPolicy, Policies
 from schedules_pipeline.domain.schedule import AgentStatus
 from tests.factories import a_schedule, an_agent
 
@@ -25,6 +33,7 @@ def candidate(nominal: datetime = NOON, **changes: Any) -> Candidate:
     values: dict[str, Any] = {
         "id": f"fire-{nominal:%H:%M:%S}",
         "schedule_id": "schedule-1",
+        "trigger_type": TriggerType.SCHEDULED,
         "nominal_at": nominal,
         "due_at": nominal,
         "owed_at": nominal,
@@ -56,10 +65,15 @@ def verdict(
     before: tuple[FireAhead, ...] = (),
     agent: AgentStatus = AgentStatus.READY,
     cadence: Cadence = HOURLY,
+    fire_count: int = 0,
     **schedule: Any,
 ) -> list[Verdict]:
-    standing = a_schedule(cadence=cadence, **schedule)
-    return judge(candidates, standing, an_agent(status=agent), before, GRACE)
+    standing = Definition(
+        schedule=a_schedule(cadence=cadence, **schedule),
+        agent=an_agent(status=agent),
+        fire_count=fire_count,
+    )
+    return judge(candidates, standing, before, GRACE)
 
 
 def said(verdicts: list[Verdict]) -> list[tuple[Decision, FireState | None, FireReason | None]]:
@@ -195,3 +209,77 @@ def test_a_take_over_does_not_wait_for_itself() -> None:
 def test_early_is_what_is_due_after_it_was_seen() -> None:
     assert not candidate(seen_at=NOON - timedelta(microseconds=1)).is_due
     assert candidate(seen_at=NOON).is_due
+
+
+# --- policies -------------------------------------------------------------------------------------
+
+
+def lateness(seconds_late: float, policy: CatchupPolicy, window: int = 3_600) -> list[Verdict]:
+    return verdict(
+        candidate(seen_at=NOON + seconds(seconds_late)),
+        policies=Policies(catchup_policy=policy, catchup_window_seconds=window),
+        cadence=MINUTELY,
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "late", "window", "reason"),
+    [
+        (CatchupPolicy.NONE, 60, 3_600, None),
+        (CatchupPolicy.NONE, 60.001, 3_600, FireReason.CATCHUP_NONE),
+        (CatchupPolicy.ALL, 3_600, 3_600, None),  # newer ones are due: all are wanted
+        (CatchupPolicy.ALL, 3_600.001, 3_600, FireReason.CATCHUP_WINDOW),
+        (CatchupPolicy.ALL, 60, 0, None),
+        (CatchupPolicy.ALL, 60.001, 0, FireReason.CATCHUP_WINDOW),
+        (CatchupPolicy.LATEST, 60.001, 3_600, FireReason.COALESCED),
+        (CatchupPolicy.LATEST, 60, 0, None),
+    ],
+)
+def test_what_is_late_beyond_the_grace_is_the_policys_to_judge(
+    policy: CatchupPolicy, late: float, window: int, reason: FireReason | None
+) -> None:
+    assert said(lateness(late, policy, window)) == [end(MISSED, reason) if reason else DELIVER]
+
+
+@pytest.mark.parametrize(
+    "asked_for", [{"trigger_type": TriggerType.MANUAL}, {"redrive_count": 1}], ids=str
+)
+def test_what_a_person_asked_for_knows_no_pause_no_limit_no_overlap_and_no_policy(
+    asked_for: dict[str, Any],
+) -> None:
+    now = candidate(**asked_for)
+    spent = Policies(max_fires=1, catchup_policy=CatchupPolicy.NONE)
+    assert said(verdict(now, paused=True)) == [DELIVER]
+    assert said(verdict(now, policies=spent, fire_count=1)) == [DELIVER]
+    assert said(verdict(now, before=(ahead(NOON - seconds(5)),))) == [DELIVER]
+    late = candidate(**asked_for, seen_at=NOON + seconds(3_600))
+    assert said(verdict(late, policies=spent, cadence=MINUTELY)) == [DELIVER]
+    assert said(verdict(now, deleted_at=NOON)) == [end(SKIPPED, FireReason.DELETED)]
+    gone = AgentStatus.DELETED
+    assert said(verdict(now, agent=gone)) == [end(SKIPPED, FireReason.AGENT_DELETED)]
+
+
+@pytest.mark.parametrize(("window", "keeps"), [(0, 3_600), (3_600, 3_600), (7_200, 7_200)])
+def test_what_a_person_asked_for_keeps_for_the_window_and_an_hour_at_least(
+    window: int, keeps: int
+) -> None:
+    for late, expected in ((keeps, DELIVER), (keeps + 0.1, end(MISSED, FireReason.STALE))):
+        found = verdict(
+            candidate(trigger_type=TriggerType.MANUAL, seen_at=NOON + seconds(late)),
+            policies=Policies(catchup_window_seconds=window),
+        )
+        assert said(found) == [expected]
+
+
+def test_a_manual_fire_does_not_wait_for_the_schedules_others() -> None:
+    manual = candidate(id="manual", trigger_type=TriggerType.MANUAL, nominal_at=NOON + seconds(1))
+    assert said(verdict(candidate(), manual)) == [DELIVER, DELIVER]
+
+
+def test_beyond_max_fires_the_clock_delivers_nothing_new() -> None:
+    limit = Policies(max_fires=3)
+    assert said(verdict(candidate(), policies=limit, fire_count=2)) == [DELIVER]
+    spent = end(SKIPPED, FireReason.EXHAUSTED)
+    assert said(verdict(candidate(), policies=limit, fire_count=3)) == [spent]
+    begun = candidate(state=CLAIMED)
+    assert said(verdict(begun, policies=limit, fire_count=3)) == [DELIVER]

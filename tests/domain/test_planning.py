@@ -22,6 +22,7 @@ from schedules_pipeline.domain.planning import (
     newer_is_due,
     plan_schedule,
 )
+from schedules_pipeline.domain.policies import CatchupPolicy, Policies
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.domain.slices import planning_frontier
 from tests.factories import a_schedule
@@ -36,7 +37,7 @@ def at(clock: str) -> datetime:
 
 
 def reading(cadence: Cadence, clock: datetime, **changes: Any) -> ClockReading:
-    schedule = a_schedule(cadence=cadence)
+    schedule = a_schedule(cadence=cadence, policies=changes.pop("policies", Policies()))
     first = first_occurrence(schedule, clock - INSTANT)
     assert first is not None
     values: dict[str, Any] = {
@@ -145,7 +146,8 @@ def test_the_one_that_was_missed_is_the_newest_and_leaves_no_gap() -> None:
 def test_nothing_older_than_the_window_is_made_up() -> None:
     found = plan(reading(every(7_200), at("04:00")), now=at("09:00:00.000001"))
     assert found.fires == ()
-    assert found.gap == gap("04:00:00", "10:00:00")
+    # Not up to the next one at 10:00: what lies ahead may still change.
+    assert found.gap == gap("04:00:00", "09:00:00.000001")
     assert found.next_at == (at("10:00"), at("10:00"))
     # An instant before, 08:00 was an hour old.
     assert nominals(plan(reading(every(7_200), at("04:00")), now=at("09:00"))) == [at("08:00")]
@@ -188,6 +190,56 @@ def test_newer_is_due_asks_for_the_next_occurrences_due_time() -> None:
     assert not newer_is_due(schedule, at("09:02"), at("23:00"))
 
 
+# --- catching up: the other policies --------------------------------------------------------------
+
+
+def late(
+    policy: CatchupPolicy, cadence: Cadence, clock: str, window: int = 3_600, **more: Any
+) -> SchedulePlan:
+    policies = Policies(catchup_policy=policy, catchup_window_seconds=window)
+    return plan(reading(cadence, at(clock), policies=policies), **more)
+
+
+def test_none_makes_nothing_up_and_goes_on_with_what_is_merely_late() -> None:
+    hourly = late(CatchupPolicy.NONE, every(3_600), "05:00")
+    assert hourly.fires == ()
+    assert hourly.gap == Gap(from_at=at("05:00"), to_at=NOW, reason=GapReason.CATCHUP_NONE)
+    often = late(CatchupPolicy.NONE, every(20), "08:00:00")
+    assert nominals(often)[:2] == [at("09:29:20"), at("09:29:40")]
+    assert often.gap is not None
+    assert (often.gap.to_at, often.gap.reason) == (at("09:29:20"), GapReason.CATCHUP_NONE)
+
+
+def test_all_makes_up_everything_within_the_window() -> None:
+    found = late(CatchupPolicy.ALL, every(600), "05:00", window=1_810, now=at("09:30:10"))
+    assert nominals(found) == [at(f"09:{minute}:00") for minute in ("10", "20", "30")]
+    assert [fire.owed_at for fire in found.fires] == [NOW, NOW, at("09:30")]
+    assert [fire.slice.key for fire in found.fires] == ["2026-06-24T09:30:00Z/backlog"] * 2 + [
+        "2026-06-24T09:30:00Z"
+    ]
+    assert found.gap == Gap(from_at=at("05:00"), to_at=at("09:10"), reason=GapReason.CATCHUP_WINDOW)
+
+
+def test_all_within_its_window_leaves_no_gap() -> None:
+    found = late(CatchupPolicy.ALL, every(600), "08:40")
+    assert nominals(found) == [
+        at(f"{hour}:{minute}:00")
+        for hour, minute in (
+            ("08", "40"), ("08", "50"), ("09", "00"), ("09", "10"), ("09", "20"), ("09", "30")
+        )
+    ]  # fmt: skip
+    assert found.gap is None
+
+
+@pytest.mark.parametrize("policy", list(CatchupPolicy))
+def test_a_window_of_nothing_makes_nothing_up_but_what_is_merely_late_is_delivered(
+    policy: CatchupPolicy,
+) -> None:
+    assert late(policy, every(3_600), "05:00", window=0).fires == ()
+    found = late(policy, every(20), "05:00", window=0)
+    assert nominals(found)[0] == at("09:29:20")
+
+
 # --- coverage: no unexplained hole ----------------------------------------------------------------
 
 CADENCES = st.one_of(
@@ -228,15 +280,22 @@ def run_the_clock(
     return fires, gaps, found.next_nominal_at
 
 
-@given(CADENCES, OUTAGES, st.one_of(st.none(), st.integers(0, 30_000)))
+POLICIES = st.builds(
+    Policies,
+    catchup_policy=st.sampled_from(CatchupPolicy),
+    catchup_window_seconds=st.one_of(st.just(3_600), st.integers(0, 20_000)),
+)
+
+
+@given(CADENCES, OUTAGES, st.one_of(st.none(), st.integers(0, 30_000)), POLICIES)
 def test_every_occurrence_is_covered_by_exactly_one_fire_or_one_gap(
-    cadence: Cadence, pauses: list[float], ends_in: int | None
+    cadence: Cadence, pauses: list[float], ends_in: int | None, policies: Policies
 ) -> None:
     if ends_in is not None:
         cadence = replace(cadence, end_at=BEGINNING + timedelta(seconds=ends_in))
     if first_occurrence(a_schedule(cadence=cadence), BEGINNING - INSTANT) is None:
         return
-    start = reading(cadence, BEGINNING)
+    start = reading(cadence, BEGINNING, policies=policies)
     fires, gaps, clock = run_the_clock(start, pauses)
 
     until = clock or BEGINNING + timedelta(seconds=sum(pauses) + 200)

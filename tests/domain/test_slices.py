@@ -9,8 +9,8 @@ from schedules_pipeline.domain.slices import (
     SliceKind,
     floor_minute,
     planning_frontier,
-    slice_end,
     slice_for,
+    slice_of,
     utc_stamp,
 )
 
@@ -31,13 +31,13 @@ def test_a_key_names_minute_and_kind_and_says_when_the_slice_ends(
 ) -> None:
     made = Slice(kind, NOON)
     assert made.key == key
-    assert slice_end(key) == made.ends_at == NOON + timedelta(minutes=1)
+    assert slice_of(key).ends_at == made.ends_at == NOON + timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("key", ["", "today", "2026-06-24T12:00:00Z/later", "2026-06-24"])
 def test_what_is_no_slices_key_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        slice_end(key)
+        slice_of(key)
 
 
 def test_stamps_and_minutes_are_those_of_utc() -> None:

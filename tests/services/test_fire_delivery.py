@@ -89,6 +89,7 @@ def see_to(story: Story, *, task_created: bool = False, attempts: int = 0) -> Sl
             due_at=NOON,
             attempts=attempts,
             task_created=task_created,
+            pause_after_failures=None,
             assignment=make_assignment("http://127.0.0.1:9"),
         )
         delivery = FireDelivery(
@@ -210,6 +211,7 @@ def test_a_wait_between_attempts_holds_no_slot() -> None:
             due_at=NOON,
             attempts=0,
             task_created=False,
+            pause_after_failures=None,
             assignment=make_assignment("http://127.0.0.1:9"),
         )
         await FireDelivery(

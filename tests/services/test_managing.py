@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from schedules_pipeline.domain.cadence import Cadence
-from schedules_pipeline.errors import Busy, InvalidCadence, NotFound, Rejected
+from schedules_pipeline.errors import InvalidCadence, NotFound, Rejected
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -87,53 +87,3 @@ def test_what_is_due_before_the_frontier_is_planned_with_the_create(
     assert isinstance(last, datetime)
     assert clock == last + timedelta(seconds=5)
     assert last.second == 55
-
-
-def test_the_history_says_who_created_and_who_deleted(
-    schedules: Schedules, database_url: str
-) -> None:
-    made = schedules.create("agent-1", a_draft(), {"user_id": "anna"})
-    schedules.delete("agent-1", made.schedule.id, {"user_id": "ben"})
-    assert _rows(
-        database_url,
-        "select operation, version, actor, before is null from schedule_changes order by id",
-    ) == [("create", 1, {"user_id": "anna"}, True), ("delete", 2, {"user_id": "ben"}, False)]
-
-
-def test_delete_stops_the_clock_and_leaves_what_is_planned_to_its_claim(
-    schedules: Schedules, database_url: str
-) -> None:
-    made = schedules.create("agent-1", a_draft(cadence=Cadence(interval_seconds=5)), {})
-    schedules.delete("agent-1", made.schedule.id, {})
-    assert _rows(database_url, "select next_due_at from schedule_clock") == [(None,)]
-    assert _rows(database_url, "select distinct state from fires") == [("planned",)]
-    with pytest.raises(NotFound):
-        schedules.get("agent-1", made.schedule.id)
-
-
-def test_of_ten_who_delete_it_one_does(schedules: Schedules, database_url: str) -> None:
-    made = schedules.create("agent-1", a_draft(), {})
-    together = Barrier(10)
-
-    def delete(_: int) -> str:
-        together.wait()
-        try:
-            return schedules.delete("agent-1", made.schedule.id, {})
-        except NotFound:
-            return "gone"
-
-    with ThreadPoolExecutor(10) as pool:
-        outcomes = list(pool.map(delete, range(10)))
-    assert sorted(outcomes) == sorted([made.schedule.id] + ["gone"] * 9)
-    assert _rows(database_url, "select count(*) from schedule_changes") == [(2,)]
-
-
-def test_a_delete_waits_for_the_clocks_row_three_seconds_at_most(
-    schedules: Schedules, database_url: str
-) -> None:
-    made = schedules.create("agent-1", a_draft(), {})
-    with psycopg.connect(database_url) as other:
-        other.execute("select 1 from schedule_clock for update")
-        with pytest.raises(Busy):
-            schedules.delete("agent-1", made.schedule.id, {})
-    assert schedules.delete("agent-1", made.schedule.id, {}) == made.schedule.id

@@ -15,6 +15,7 @@ from tests.ledger import (
     one,
     past_slice,
     query,
+    schedule_of,
     seconds,
     see_fire,
 )
@@ -44,7 +45,7 @@ def test_a_run_that_was_declared_ended_before_it_began_does_not_begin(
 ) -> None:
     key = past_slice(store)
     ended = [EndedRun(dagster_run_id="slow", slice_key=key)]
-    assert store.run(lambda tx: tx.dispatches.finish_ended(ended)) == {key}
+    assert store.run(lambda tx: tx.dispatches.finish_ended(ended)) == {"slow": key}
     assert not begin(store, "slow", key)
     assert not store.run(lambda tx: tx.dispatches.heartbeat("slow"))
 
@@ -54,9 +55,9 @@ def test_an_end_is_acted_on_once(store: PostgresStore) -> None:
     run = a_dispatch(store, key)
     unknown = EndedRun(dagster_run_id="x", slice_key="2020-01-01T00:00:00Z")
     ended = [EndedRun(dagster_run_id=run, slice_key=key), unknown]
-    assert store.run(lambda tx: tx.dispatches.finish_ended(ended)) == {key}
+    assert store.run(lambda tx: tx.dispatches.finish_ended(ended)) == {run: key}
     first = one(store, "select finished_at from dispatches")
-    assert store.run(lambda tx: tx.dispatches.finish_ended(ended)) == set()
+    assert store.run(lambda tx: tx.dispatches.finish_ended(ended)) == {}
     store.run(lambda tx: tx.dispatches.finish(run))
     assert one(store, "select finished_at from dispatches") == first
 
@@ -100,7 +101,13 @@ def test_an_outcome_touches_only_what_its_run_holds(store: PostgresStore) -> Non
     (held,) = many_fires(store, agent, key, 1, state=FireState.TASK_CREATED, run=mine)
     (taken,) = many_fires(store, agent, key, 1, state=FireState.TASK_CREATED, run=yours)
     outcomes = [
-        Outcome(fire_id=fire, state=FireState.DELIVERED, attempts=1) for fire in (held, taken)
+        Outcome(
+            fire_id=fire,
+            schedule_id=schedule_of(store, fire),
+            state=FireState.DELIVERED,
+            attempts=1,
+        )
+        for fire in (held, taken)
     ]
     assert store.run(lambda tx: tx.fires.write_outcomes(outcomes, mine)) == {held}
     assert see_fire(store, taken).state == "task_created"

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +29,7 @@ from tests.ledger import (
     one,
     past_slice,
     query,
+    schedule_of,
     see_fire,
     states,
 )
@@ -201,7 +202,12 @@ def test_a_run_that_ends_while_it_writes_has_either_written_before_or_writes_not
     for _ in range(25):
         run = a_dispatch(store, key)
         (fire,) = many_fires(store, agent, key, 1, state=FireState.TASK_CREATED, run=run)
-        outcome = Outcome(fire_id=fire, state=FireState.DELIVERED, attempts=1)
+        outcome = Outcome(
+            fire_id=fire,
+            schedule_id=schedule_of(store, fire),
+            state=FireState.DELIVERED,
+            attempts=1,
+        )
         answers: list[bool] = []
 
         def write(
@@ -230,9 +236,11 @@ def test_ticks_that_end_the_same_runs_at_once_act_once(store: PostgresStore) -> 
         runs = [a_dispatch(store, key) for _ in range(20)]
         never_began = [f"{run}-stillborn" for run in runs]
         ended = [EndedRun(dagster_run_id=run, slice_key=key) for run in runs + never_began]
-        answers: list[set[str]] = []
+        answers: list[Mapping[str, str]] = []
 
-        def finish(ended: list[EndedRun] = ended, answers: list[set[str]] = answers) -> None:
+        def finish(
+            ended: list[EndedRun] = ended, answers: list[Mapping[str, str]] = answers
+        ) -> None:
             answers.append(store.run(lambda tx: tx.dispatches.finish_ended(ended)))
 
         def end_all(some: list[str]) -> None:
@@ -240,5 +248,8 @@ def test_ticks_that_end_the_same_runs_at_once_act_once(store: PostgresStore) -> 
                 end_dispatch(store, run)
 
         at_once(finish, finish, partial(end_all, runs[:5]))
-        assert {key} in answers
+        acted_on = Counter(run for answer in answers for run in answer)
+        assert set(acted_on.values()) == {1}
+        assert {*runs[5:], *never_began} <= set(acted_on)
+        assert {slice_key for answer in answers for slice_key in answer.values()} == {key}
         assert one(store, "select count(*) from dispatches where finished_at is null") == 0

@@ -1,0 +1,167 @@
+"""What a person does in the Dagster UI, through its own GraphQL, against the real house."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents import RunningAgent, start_agent
+from tests.stack import Stack, start_stack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+REPOSITORY = {
+    "repositoryLocationName": "schedules_pipeline",
+    "repositoryName": "__repository__",
+}
+REEXECUTE = """
+    mutation ($parent: String!, $strategy: ReexecutionStrategy!) {
+      launchRunReexecution(reexecutionParams: {parentRunId: $parent, strategy: $strategy}) {
+        __typename
+        ... on LaunchRunSuccess { run { runId } }
+        ... on PythonError { message } } }
+"""
+BACKFILL = """
+    mutation ($params: LaunchBackfillParams!) {
+      launchPartitionBackfill(backfillParams: $params) {
+        __typename
+        ... on LaunchBackfillSuccess { backfillId }
+        ... on PythonError { message } } }
+"""
+RUN = """
+    query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }
+"""
+BACKFILL_STATUS = """
+    query ($backfill: String!) {
+      partitionBackfillOrError(backfillId: $backfill) { ... on PartitionBackfill { status } } }
+"""
+RUNS_OF = """
+    query ($tags: [ExecutionTag!]) {
+      runsOrError(filter: {tags: $tags, statuses: [SUCCESS, FAILURE]}) {
+        ... on Runs { results { runId status } } } }
+"""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Not pytest's own folder: PostgreSQL runs as another user when we are root."""
+    with tempfile.TemporaryDirectory(prefix="schedules-acts-", ignore_cleanup_errors=True) as made:
+        path = Path(made)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def agent(folder: Path) -> Iterator[RunningAgent]:
+    """The agent, once it is mended."""
+    with start_agent(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(folder: Path) -> Iterator[Stack]:
+    """Short waits between attempts."""
+    with start_stack(folder, retry_wait_seconds="0.1") as running:
+        yield running
+
+
+def test_each_click_delivers_exactly_what_failed_once_under_a_key_of_its_own(
+    stack: Stack, agent: RunningAgent
+) -> None:
+    broken = {"name": "broken", "acp_url": agent.url_for("error500"), "acp_type": "async"}
+    agent_id = stack.register(**broken)
+    schedule = stack.create(
+        agent_id,
+        name="three",
+        interval_seconds=5,
+        end_at=datetime.fromtimestamp(stack.database_time() + 14, UTC).isoformat(),
+    )
+    first = stack.wait_for(lambda: _settled(stack, schedule, "failed"), timeout=150)
+    slices = sorted({key for _, key in first})
+    red = _last_run(stack, slices[0])
+    assert red["status"] == "FAILURE"
+    stack.register("broken", agent.url)
+
+    again = _reexecute(stack, red["runId"], "FROM_FAILURE")
+    assert again == "SUCCESS"
+    assert _keys(agent, schedule) == {f"{fire}#r1": 1 for fire, key in first if key == slices[0]}
+    assert _reexecute(stack, red["runId"], "ALL_STEPS") == "SUCCESS"
+    assert _backfill(stack, slices[:1]) == "COMPLETED_SUCCESS"
+    assert set(_keys(agent, schedule).values()) == {1}, "delivered is delivered"
+
+    if slices[1:]:
+        assert _backfill(stack, slices[1:]) == "COMPLETED_SUCCESS"
+    assert _keys(agent, schedule) == {f"{fire}#r1": 1 for fire, _ in first}
+    assert {fire["state"] for fire in stack.fires(schedule)} == {"delivered"}
+
+
+def _settled(stack: Stack, schedule: dict[str, Any], state: str) -> list[tuple[str, str]]:
+    """(fire, slice) of all fires once all are in settled slices, in that state, and recorded."""
+    rows = stack.sql(
+        "select f.id, f.slice_key, f.state, s.settled_at from fires f join slices s "
+        f"using (slice_key) where f.schedule_id = '{schedule['id']}' order by 1"
+    )
+    ended = all(row[2] == state and row[3] is not None for row in rows)
+    over = stack.database_time() > datetime.fromisoformat(schedule["end_at"]).timestamp()
+    if not (rows and ended and over):
+        return []
+    if any(_last_run(stack, row[1]) is None for row in rows):
+        return []
+    return [(row[0], row[1]) for row in rows]
+
+
+def _keys(agent: RunningAgent, schedule: dict[str, Any]) -> dict[str, int]:
+    """How often each input was received by the mended agent."""
+    return dict(
+        Counter(
+            request["idempotency_key"]
+            for request in agent.received("event/send")
+            if request["task_metadata"]["schedule_id"] == schedule["id"]
+            and request["mode"] != "error500"
+        )
+    )
+
+
+def _last_run(stack: Stack, slice_key: str) -> Any:
+    tags = [{"key": "dagster/partition", "value": slice_key}]
+    runs = stack.graphql(RUNS_OF, tags=tags)["runsOrError"]["results"]
+    return runs[0] if runs else None
+
+
+def _reexecute(stack: Stack, run_id: str, strategy: str) -> str:
+    answer = stack.graphql(REEXECUTE, parent=run_id, strategy=strategy)["launchRunReexecution"]
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    return _end_of(stack, answer["run"]["runId"])
+
+
+def _end_of(stack: Stack, run_id: str) -> str:
+    def look() -> str | None:
+        status: str = stack.graphql(RUN, run=run_id)["runOrError"]["status"]
+        return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
+
+    found: str = stack.wait_for(look, timeout=90)
+    return found
+
+
+def _backfill(stack: Stack, keys: list[str]) -> str:
+    params = {
+        "selector": {
+            "repositorySelector": REPOSITORY,
+            "partitionSetName": "agent_runs_partition_set",
+        },
+        "partitionNames": keys,
+    }
+    answer = stack.graphql(BACKFILL, params=params)["launchPartitionBackfill"]
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+
+    def look() -> str | None:
+        found = stack.graphql(BACKFILL_STATUS, backfill=answer["backfillId"])
+        status: str = found["partitionBackfillOrError"]["status"]
+        return status if status not in ("REQUESTED", "IN_PROGRESS") else None
+
+    ended: str = stack.wait_for(look, timeout=180)
+    return ended
