@@ -238,7 +238,8 @@ class PostgresFires:
             text("""
                 update fires
                 set state = 'planned', reason = null, finished_at = null, recorded_at = null,
-                    owed_at = :now, slice_key = coalesce(:slice, slice_key),
+                    owed_at = greatest(:now, due_at),
+                    slice_key = coalesce(:slice, slice_key),
                     redrive_count = redrive_count + 1,
                     idempotency_key = id || '#r' || (redrive_count + 1),
                     attempts = 0, error = null, claimed_by = null, claimed_at = null,

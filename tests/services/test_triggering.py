@@ -236,3 +236,18 @@ def test_a_redrive_carries_the_definition_now_in_force_and_goes_out_while_paused
     assert (row.state, row.schedule_version, row.attempts) == ("delivered", 2, 1)
     with pytest.raises(Rejected, match="is delivered"):
         triggers.redrive(fire)
+
+
+def test_a_cancelled_fire_that_is_still_ahead_is_redriven_to_its_own_due_time(
+    store: PostgresStore, triggers: Triggers
+) -> None:
+    schedule = a_schedule(store, stopped=True)
+    ahead = database_now(store).replace(microsecond=0) + seconds(40)
+    key = a_slice(store, ahead)
+    fire = a_fire(store, schedule, key, ahead, FireState.CANCELLED,
+                  reason=FireReason.RUN_CANCELLED)  # fmt: skip
+
+    triggers.redrive(fire)
+
+    row = row_of(store, fire)
+    assert (row.state, row.owed_at, row.due_at) == ("planned", ahead, ahead)
