@@ -11,7 +11,7 @@ import pytest
 from tests.api.factories import Api, schedule_body
 
 LEAKS = re.compile(
-    r"Traceback|\.py\b|psycopg|sqlalchemy|select |insert |/work/|/usr/|site-packages"
+    r"Traceback|\.py\b|psycopg|sqlalchemy|select |insert |schedules_pipeline/|/usr/|site-packages"
 )
 
 BOTH = {"cron_expression": "0 9 * * *", "interval_seconds": 60}
