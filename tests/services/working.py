@@ -1,6 +1,7 @@
 """Slices worked in the test's own process: by a whole dispatcher, or by a worker alone."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -117,6 +118,14 @@ def work_alone(
         asyncio.run(work())
     finally:
         dispatch.finish()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread or process writes."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 def inputs(agent: RunningAgent, fire_ids: list[str]) -> list[JsonObject]:
