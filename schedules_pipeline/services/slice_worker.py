@@ -141,7 +141,7 @@ class SliceWorker:
             self._run_errand(self._tell_to_stop(stop))
         now = self._clock.now()
         self._agenda.put_back(result.locked, now + LOCKED_RETRY)
-        self._agenda.put_back(result.waiting, now + WAITING_RETRY)
+        self._agenda.park(result.waiting, now + WAITING_RETRY)
 
     def _claim_now(self, due: Sequence[OpenFire], busy: Collection[str]) -> ClaimResult:
         run, grace = self._dispatch.dagster_run_id, self._grace
@@ -197,6 +197,7 @@ class SliceWorker:
             log.exception("fire %s: its outcome could not be written", claimed.fire_id)
         finally:
             del self._in_hand[claimed.fire_id]
+            self._agenda.let_next_go(claimed.schedule_id, self._clock.now())
             self._wake.set()
 
     async def _wait(self) -> None:
