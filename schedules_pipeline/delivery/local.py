@@ -1,7 +1,9 @@
 """The local platform: agents and tasks live in our Postgres, inputs go straight to the agents."""
 
+from collections.abc import Sequence
+
 from schedules_pipeline.delivery.acp import AcpClient, Timeouts
-from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.domain.schedule import AcpType, Agent
 from schedules_pipeline.services.platform_port import Assignment
 
 
@@ -14,6 +16,10 @@ class LocalPlatform:
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._acp = AcpClient(timeouts)
+
+    def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
+        """Open connections for what is due soon."""
+        self._acp.expect(inputs)
 
     async def create_task(self, assignment: Assignment) -> None:
         """Tell the agent of its task. A synchronous agent has no such call: nothing is sent."""

@@ -1,16 +1,26 @@
 """What a slice's worker may claim, and when: earliest due first, agents in turn."""
 
 import heapq
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from schedules_pipeline.services.slots import Slots
+from schedules_pipeline.services.slots import IN_ALL, PER_AGENT, Slots
 from schedules_pipeline.services.store_port import OpenFire
 
 LARGEST_CLAIM = 100
 
 Entry = tuple[datetime, str, OpenFire]
+
+
+def due_soon(fires: Iterable[OpenFire], after: datetime, until: datetime) -> Mapping[str, int]:
+    """How many are due in (after, until], by agent; never more than there are slots."""
+    due = Counter(fire.agent_id for fire in fires if after < fire.due_at <= until)
+    room = IN_ALL
+    for agent_id, number in due.items():
+        due[agent_id] = min(number, PER_AGENT, room)
+        room -= due[agent_id]
+    return +due
 
 
 class Agenda:

@@ -112,7 +112,7 @@ def test_one_that_is_early_by_the_databases_clock_is_to_be_asked_for_again(
     (due,) = many_fires(store, an_agent(store), key, 1)
     result = take(store, key)
     assert [each.fire_id for each in result.claimed] == [due]
-    assert [each.id for each in result.locked] == [early]
+    assert [each.id for each in result.early] == [early]
     assert end_of(store, early) == ("planned", None)
 
 

@@ -1,11 +1,11 @@
 """Slices worked in the test's own process: by a whole dispatcher, or by a worker alone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
-from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.domain.schedule import Agent, JsonObject
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher
@@ -49,10 +49,14 @@ class Platform:
         create: Callable[[Assignment], Awaitable[None]] | None = None,
         send: Callable[[Assignment], Awaitable[str | None]] | None = None,
     ) -> None:
+        self.expected: list[tuple[str, int]] = []
         self.created: list[str] = []
         self.sent: list[str] = []
         self._create = create
         self._send = send
+
+    def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
+        self.expected += [(agent.id, number) for agent, number in inputs]
 
     async def create_task(self, assignment: Assignment) -> None:
         self.created.append(assignment.fire_id)
