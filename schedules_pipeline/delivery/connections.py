@@ -82,13 +82,18 @@ class AgentConnector(aiohttp.TCPConnector):
         return connection
 
     async def open_ahead(self, url: URL, number: int) -> None:
-        """Lay new connections in the pool, a few at a time, up to the first that fails."""
-        for begun in range(0, number, OPENED_AT_ONCE):
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(OPENED_AT_ONCE, number - begun)):
-                    group.create_task(self._open_one(url))
+        """Lay new connections in the pool; opened a few at a time, up to the first that fails."""
+        opened: list[Connection] = []
+        try:
+            for begun in range(0, number, OPENED_AT_ONCE):
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(OPENED_AT_ONCE, number - begun)):
+                        group.create_task(self._open_one(url, opened))
+        finally:
+            for connection in opened:
+                connection.release()
 
-    async def _open_one(self, url: URL) -> None:
+    async def _open_one(self, url: URL, opened: list[Connection]) -> None:
         # Nothing of this request is ever written: aiohttp takes the address from it.
         address = aiohttp.ClientRequest("POST", url)
         connection = await super().connect(address, [], AHEAD_TIMEOUT)
@@ -97,7 +102,7 @@ class AgentConnector(aiohttp.TCPConnector):
             connection.close()
             connection = await super().connect(address, [], AHEAD_TIMEOUT)
         self._used.add(connection.protocol)
-        connection.release()
+        opened.append(connection)
 
     def _is_stale(self, connection: Connection) -> bool:
         """Whether a kept connection was closed by the agent and our event loop was too busy to see.
