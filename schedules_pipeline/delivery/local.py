@@ -1,10 +1,23 @@
 """The local platform: agents and tasks live in our Postgres, inputs go straight to the agents."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Protocol
 
 from schedules_pipeline.delivery.acp import AcpClient, Timeouts
 from schedules_pipeline.domain.schedule import AcpType, Agent
-from schedules_pipeline.services.platform_port import Assignment
+from schedules_pipeline.services.platform_port import Assignment, Stop
+
+
+class Tasks(Protocol):
+    """What the local platform knows of its tasks: our own tables, from any thread."""
+
+    def moved_since(self, task_id: str, since: datetime) -> bool:
+        """Whether its agent has touched it since then."""
+
+    def not_final(self, task_ids: Collection[str]) -> Collection[str]:
+        """Those of them that are at work, or were interrupted."""
 
 
 class LocalPlatform:
@@ -14,8 +27,9 @@ class LocalPlatform:
     Belongs to the event loop that first uses it.
     """
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, tasks: Tasks) -> None:
         self._acp = AcpClient(timeouts)
+        self._tasks = tasks
 
     def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
         """Open connections for what is due soon."""
@@ -32,6 +46,20 @@ class LocalPlatform:
             return await self._acp.send_message(assignment)
         await self._acp.send_event(assignment)
         return None
+
+    async def shows_input(self, assignment: Assignment) -> bool:
+        """Whether the agent has moved the fire's task since its claim, whatever to."""
+        return await asyncio.to_thread(
+            self._tasks.moved_since, assignment.task.id, assignment.claimed_at
+        )
+
+    async def stop_task(self, stop: Stop) -> None:
+        """Tell the agent to stop. The task's row says so already."""
+        await self._acp.stop_task(stop)
+
+    async def open_tasks(self, task_ids: Collection[str]) -> Collection[str]:
+        """Those of them that are not final."""
+        return await asyncio.to_thread(self._tasks.not_final, task_ids)
 
     async def aclose(self) -> None:
         """Close every connection."""

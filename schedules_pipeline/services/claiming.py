@@ -6,21 +6,34 @@ delete has answered 200 for is seen here.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from schedules_pipeline.domain.claiming import Candidate, Decision, Definition, Verdict, judge
-from schedules_pipeline.domain.fire import FireState, task_id, task_name
-from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
+from schedules_pipeline.domain.claiming import (
+    Candidate,
+    Company,
+    Decision,
+    Definition,
+    Verdict,
+    judge,
+)
+from schedules_pipeline.domain.fire import FireReason, FireState, task_id, task_name
+from schedules_pipeline.domain.overlap import FireAhead
+from schedules_pipeline.domain.policies import DeliveryGuarantee, OverlapScope
+from schedules_pipeline.domain.schedule import AcpType, Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import utc_stamp
-from schedules_pipeline.services.platform_port import Assignment, Task
+from schedules_pipeline.services.platform_port import Assignment, Stop, Task
 from schedules_pipeline.services.store_port import Claim, OpenFire, TaskRow, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedFire:
-    """A fire that this run must now see to its end."""
+    """A fire that this run must now see to its end.
+
+    `task_created`: taken over after its task was made, so its input may have gone out already.
+    `may_send_again`: whether an input that may have gone out may go out once more.
+    """
 
     fire_id: str
     schedule_id: str
@@ -28,7 +41,9 @@ class ClaimedFire:
     due_at: datetime
     attempts: int
     task_created: bool
+    may_send_again: bool
     pause_after_failures: int | None
+    lets_next_go: bool
     assignment: Assignment
 
 
@@ -37,10 +52,12 @@ class ClaimResult:
     """What became of the fires that a claim asked for; the rest is no longer ours to take.
 
     `early`: their time has not come by the database's clock. `locked`: their schedule's row was
-    held by someone. `waiting`: an earlier fire of the same schedule goes first.
+    held by someone. `waiting`: an earlier fire of the same schedule goes first. `stops`: agents
+    that are to be told to stop, once this is committed.
     """
 
     claimed: Sequence[ClaimedFire]
+    stops: Sequence[Stop]
     early: Sequence[OpenFire]
     locked: Sequence[OpenFire]
     waiting: Sequence[OpenFire]
@@ -51,9 +68,12 @@ def claim(
     wanted: Sequence[OpenFire],
     dagster_run_id: str,
     grace: timedelta,
+    with_open_tasks: Collection[str] = (),
     until_due: Callable[[], None] | None = None,
 ) -> ClaimResult:
     """Take what is due of `wanted`; the caller's transaction already holds its dispatch alive.
+
+    `with_open_tasks`: ids of delivered fires whose tasks are not final, by the platform's word.
 
     `until_due` waits for a due time that is milliseconds ahead. It is called with the mutexes held
     and the schedules read, which nobody can change until we commit. Everything else is read after
@@ -68,12 +88,18 @@ def claim(
         definitions = _with_present_agents(tx, definitions)
     candidates = tx.fires.lock_candidates(by_id, free, dagster_run_id)
     due = [c for c in candidates if c.is_due]
-    verdicts = _judge_all(tx, due, definitions, grace)
+    verdicts = _judge_all(tx, due, definitions, grace, with_open_tasks)
     claimed = _write(tx, verdicts, definitions, dagster_run_id)
     early = [by_id[c.id] for c in candidates if not c.is_due]
     held = [fire for fire in wanted if fire.schedule_id not in free]
     waiting = [by_id[v.candidate.id] for v in verdicts if v.decision is Decision.WAIT]
-    return ClaimResult(claimed=claimed, early=early, locked=held, waiting=waiting)
+    return ClaimResult(
+        claimed=claimed,
+        stops=_stop_those_ahead(tx, verdicts, definitions),
+        early=early,
+        locked=held,
+        waiting=waiting,
+    )
 
 
 def _with_present_agents(
@@ -95,8 +121,8 @@ def rehearse(tx: Transaction, dagster_run_id: str) -> None:
     tx.fires.definitions(())
     tx.agents.find(())
     tx.fires.lock_candidates((), (), dagster_run_id)
-    tx.fires.ahead(())
-    tx.fires.create_tasks(())
+    tx.overlaps.ahead((), ())
+    tx.tasks.create(())
     tx.fires.claim((), dagster_run_id)
     tx.clocks.count_fires(())
     tx.fires.write_outcomes((), dagster_run_id)
@@ -107,17 +133,25 @@ def _judge_all(
     due: Sequence[Candidate],
     definitions: Mapping[str, Definition],
     grace: timedelta,
+    with_open_tasks: Collection[str],
 ) -> list[Verdict]:
     by_schedule: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in due:
         by_schedule[candidate.schedule_id].append(candidate)
     ahead = defaultdict(list)
-    for fire in tx.fires.ahead(by_schedule) if by_schedule else ():
+    for fire in tx.overlaps.ahead(by_schedule, with_open_tasks) if by_schedule else ():
         ahead[fire.schedule_id].append(fire)
+    some_wait = [s for s in by_schedule if definitions[s].waiting_count]
+    waiting = tx.overlaps.waiting(some_wait) if some_wait else {}
     return [
         verdict
         for schedule_id, candidates in by_schedule.items()
-        for verdict in judge(candidates, definitions[schedule_id], ahead[schedule_id], grace)
+        for verdict in judge(
+            candidates,
+            definitions[schedule_id],
+            Company(ahead=ahead[schedule_id], waiting=waiting.get(schedule_id, ())),
+            grace,
+        )
     ]
 
 
@@ -132,19 +166,63 @@ def _write(
         for v in verdicts
         if v.decision is Decision.END and v.state is not None and v.reason is not None
     ]
+    ends += [(f.id, FireState.CANCELLED, FireReason.OVERLAP) for v in verdicts for f in v.replaces]
+    held = {
+        v.candidate.id: v.candidate.schedule_id for v in verdicts if v.decision is Decision.HOLD
+    }
+    if held:
+        tx.overlaps.hold(held)
     if ends:
         tx.fires.end_unclaimed(ends)
-    taken = [v.candidate for v in verdicts if v.decision is Decision.DELIVER]
-    if not taken:
+    in_hand = [v for v in verdicts if v.decision in (Decision.DELIVER, Decision.PROVE)]
+    if not in_hand:
         return []
-    claimed = [_claimed(c, definitions[c.schedule_id]) for c in taken]
-    tx.fires.create_tasks([_task_row(each) for each in claimed])
+    taken = [v.candidate for v in in_hand]
+    contents = _contents(tx, taken, definitions)
+    claimed = [_claimed(v, definitions[v.candidate.schedule_id], contents) for v in in_hand]
+    tx.tasks.create([_task_row(each) for each in claimed])
     tx.fires.claim([_claim(c, definitions[c.schedule_id].schedule) for c in taken], dagster_run_id)
     # A take-over is no new fire, and a person's fire is not the clock's.
     first = [c.schedule_id for c in taken if c.state is FireState.PLANNED and not c.asked_for]
     if first:
         tx.clocks.count_fires(first)
+    minded = {
+        c.schedule_id: c.id
+        for c in taken
+        if definitions[c.schedule_id].schedule.policies.overlap_scope is OverlapScope.TASK
+    }
+    if minded:
+        tx.overlaps.note_last(minded)
     return claimed
+
+
+def _stop_those_ahead(
+    tx: Transaction, verdicts: Sequence[Verdict], definitions: Mapping[str, Definition]
+) -> Sequence[Stop]:
+    """Note that they are told to stop; whom no task was made for yet needs no telling."""
+    stops = [fire for verdict in verdicts for fire in verdict.stops]
+    if not stops:
+        return ()
+    tx.overlaps.tell_to_stop([fire.id for fire in stops])
+    told = [_stop(fire, definitions[fire.schedule_id].agent) for fire in stops if fire.task_id]
+    tx.tasks.stop({stop.task.id: stop.task.status for stop in told})
+    return told
+
+
+def _stop(fire: FireAhead, agent: Agent) -> Stop:
+    status = "INTERRUPTED" if agent.acp_type is AcpType.SYNC else "CANCELED"
+    return Stop(
+        agent=agent,
+        task=Task(
+            id=fire.task_id or "",
+            name=task_name(fire.schedule_id, fire.id),
+            agent_id=agent.id,
+            status=status,
+            params=None,
+            task_metadata={},
+            created_at=fire.claimed_at,
+        ),
+    )
 
 
 def _claim(candidate: Candidate, schedule: Schedule) -> Claim:
@@ -152,13 +230,28 @@ def _claim(candidate: Candidate, schedule: Schedule) -> Claim:
         fire_id=candidate.id,
         schedule_version=schedule.version,
         task_id=task_id(task_name(schedule.id, candidate.id)),
-        # Taken over after its task was made: its input may have gone out already.
-        doubtful=candidate.state is FireState.TASK_CREATED,
     )
 
 
-def _claimed(candidate: Candidate, definition: Definition) -> ClaimedFire:
-    schedule, agent = definition.schedule, definition.agent
+def _contents(
+    tx: Transaction, taken: Sequence[Candidate], definitions: Mapping[str, Definition]
+) -> Mapping[tuple[str, int], Content]:
+    """What those fires say that were begun under a version that is no longer in force."""
+    old = {
+        (c.schedule_id, c.schedule_version)
+        for c in taken
+        if c.schedule_version not in (None, definitions[c.schedule_id].schedule.version)
+    }
+    return tx.schedules.contents(old) if old else {}
+
+
+def _claimed(
+    verdict: Verdict, definition: Definition, contents: Mapping[tuple[str, int], Content]
+) -> ClaimedFire:
+    candidate, schedule, agent = verdict.candidate, definition.schedule, definition.agent
+    version = candidate.schedule_version or schedule.version
+    content = contents.get((schedule.id, version)) or Content.of(schedule)
+    guarantee = schedule.policies.delivery_guarantee
     return ClaimedFire(
         fire_id=candidate.id,
         schedule_id=schedule.id,
@@ -166,13 +259,16 @@ def _claimed(candidate: Candidate, definition: Definition) -> ClaimedFire:
         due_at=candidate.due_at,
         attempts=candidate.attempts,
         task_created=candidate.state is FireState.TASK_CREATED,
+        may_send_again=verdict.decision is Decision.DELIVER
+        and guarantee is DeliveryGuarantee.AT_LEAST_ONCE,
         pause_after_failures=schedule.policies.pause_after_failures,
-        assignment=_assignment(candidate, schedule, agent),
+        lets_next_go=schedule.policies.buffers_deliveries,
+        assignment=_assignment(candidate, content, agent),
     )
 
 
-def _assignment(candidate: Candidate, schedule: Schedule, agent: Agent) -> Assignment:
-    name = task_name(schedule.id, candidate.id)
+def _assignment(candidate: Candidate, content: Content, agent: Agent) -> Assignment:
+    name = task_name(candidate.schedule_id, candidate.id)
     return Assignment(
         fire_id=candidate.id,
         agent=agent,
@@ -181,23 +277,24 @@ def _assignment(candidate: Candidate, schedule: Schedule, agent: Agent) -> Assig
             name=name,
             agent_id=agent.id,
             status="RUNNING",
-            params=schedule.task_params,
-            task_metadata=_task_metadata(candidate, schedule),
+            params=content.task_params,
+            task_metadata=_task_metadata(candidate, content),
             created_at=candidate.seen_at,
         ),
-        input_author=schedule.initial_input["author"],
-        input_content=schedule.initial_input["content"],
+        claimed_at=candidate.claimed_at or candidate.seen_at,
+        input_author=content.initial_input["author"],
+        input_content=content.initial_input["content"],
         idempotency_key=candidate.idempotency_key,
         event_sequence=candidate.redrive_count + 1,
     )
 
 
-def _task_metadata(candidate: Candidate, schedule: Schedule) -> JsonObject:
+def _task_metadata(candidate: Candidate, content: Content) -> JsonObject:
     """A person may choose the display name, but not what the fire says of itself."""
     return {
-        "display_name": schedule.name,
-        **(schedule.task_metadata or {}),
-        "schedule_id": schedule.id,
+        "display_name": content.name,
+        **(content.task_metadata or {}),
+        "schedule_id": candidate.schedule_id,
         "scheduled_fire_id": candidate.id,
         "trigger_type": candidate.trigger_type.value,
         "fire_time": utc_stamp(candidate.nominal_at),

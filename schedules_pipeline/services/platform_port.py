@@ -1,6 +1,6 @@
 """What the use cases need from outside, as protocols. `store/` and `delivery/` provide it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -23,22 +23,31 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One claimed fire, ready to be told to its agent."""
+    """One claimed fire, ready to be told to its agent. `claimed_at`: for the first time."""
 
     fire_id: str
     agent: Agent
     task: Task
+    claimed_at: datetime
     input_author: str
     input_content: str
     idempotency_key: str
     event_sequence: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A task whose agent is to be told to stop working on it."""
+
+    agent: Agent
+    task: Task
+
+
 class AgentPlatform(Protocol):
     """Where tasks are made and inputs are delivered.
 
-    Both calls raise `errors.DeliveryError` (one of its leaves) and nothing else for whatever an
-    agent does; neither retries.
+    The calls raise `errors.DeliveryError` (one of its leaves) and nothing else for whatever an
+    agent does; none retries.
     """
 
     def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
@@ -52,6 +61,18 @@ class AgentPlatform(Protocol):
 
     async def send_input(self, assignment: Assignment) -> str | None:
         """Deliver the input. Returns the beginning of a synchronous agent's answer, if any."""
+
+    async def shows_input(self, assignment: Assignment) -> bool:
+        """Whether the *agent* shows that it has the input: its task has moved since the claim.
+
+        What we wrote ourselves proves nothing. False when nothing shows it, or nobody can tell.
+        """
+
+    async def stop_task(self, stop: Stop) -> None:
+        """Tell the agent to stop. What it makes of that is its own business."""
+
+    async def open_tasks(self, task_ids: Collection[str]) -> Collection[str]:
+        """Those of them that are not final."""
 
     async def aclose(self) -> None:
         """Give the connections back."""

@@ -8,13 +8,13 @@ time and its send but the claim, task/create and the commit of `task_created`.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from schedules_pipeline.domain.schedule import Agent
-from schedules_pipeline.errors import DispatchEnded
+from schedules_pipeline.errors import DeliveryError, DispatchEnded, Unavailable
 from schedules_pipeline.services.agenda import Agenda, due_soon
 from schedules_pipeline.services.claiming import ClaimedFire, ClaimResult, claim, rehearse
 from schedules_pipeline.services.database_time import DatabaseTime
@@ -22,11 +22,12 @@ from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
 from schedules_pipeline.services.group_commit import GroupCommit
 from schedules_pipeline.services.outcomes import write_outcomes
-from schedules_pipeline.services.platform_port import AgentPlatform
+from schedules_pipeline.services.platform_port import AgentPlatform, Stop
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import OpenFire, Outcome, Transaction
+from schedules_pipeline.services.store_port import OpenFire, Outcome, PreviousTask, Transaction
 
 T = TypeVar("T")
+Expected = Sequence[tuple[Agent, int]]
 
 LOOK_AGAIN_SECONDS = 1.0
 LARGEST_AGENDA = 5_000
@@ -41,6 +42,7 @@ LOCKED_RETRY = timedelta(milliseconds=20)
 WAITING_RETRY = timedelta(milliseconds=250)
 FULL_RETRY_SECONDS = 0.05
 LAST_ANSWERS_SECONDS = 2.0
+LONGEST_QUESTION_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,8 @@ class SliceWorker:
         self._claims = ThreadPoolExecutor(1, thread_name_prefix="claims")
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="outcomes")
         self._in_hand: dict[str, asyncio.Task[None]] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self._previous: Mapping[str, PreviousTask] = {}
         self._looked_at = float("-inf")
         self._announced_until = datetime.min.replace(tzinfo=UTC)
         self._stopping = False
@@ -131,23 +135,25 @@ class SliceWorker:
     async def _look(self) -> None:
         """Read what is open. Fires that join late are found here."""
         looked_at = time.monotonic()
-        found, expected = await self._in_thread(self._claims, self._read_open)
+        found, previous, expected = await self._in_thread(self._claims, self._read_open)
+        self._previous = {each.schedule_id: each for each in previous}
         self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
         self._platform.expect(expected)
         self._looked_at = looked_at
 
-    def _read_open(self) -> tuple[Sequence[OpenFire], Sequence[tuple[Agent, int]]]:
-        """Open fires; and the agents of those due soon that were not announced yet."""
+    def _read_open(self) -> tuple[Sequence[OpenFire], Sequence[PreviousTask], Expected]:
+        """Open fires; tasks that may keep agents busy; inputs due soon, not yet announced."""
         run, key = self._dispatch.dagster_run_id, self._dispatch.slice_key
         now = self._clock.now()
         announced, until = max(self._announced_until, now), now + ANNOUNCED_AHEAD
 
-        def read(tx: Transaction) -> tuple[Sequence[OpenFire], Sequence[tuple[Agent, int]]]:
+        def read(tx: Transaction) -> tuple[Sequence[OpenFire], Sequence[PreviousTask], Expected]:
             self._clock.check(tx)
             found = tx.fires.open_in(key, run, LARGEST_AGENDA)
             soon = due_soon(found, announced, until)
             agents = tx.agents.find(soon) if soon else {}
-            return found, [(agent, soon[agent.id]) for agent in agents.values()]
+            expected = [(agent, soon[agent.id]) for agent in agents.values()]
+            return found, tx.overlaps.previous_tasks(key), expected
 
         read_now = self._dispatch.write(read)
         self._announced_until = until
@@ -166,26 +172,60 @@ class SliceWorker:
     async def _claim(self, due: Sequence[OpenFire], claim_at: datetime) -> None:
         # Slots first: while the claim is under way, second attempts take slots too.
         tickets = {fire.id: (fire.agent_id, self._slots.take(fire.agent_id)) for fire in due}
-        result = await self._in_thread(self._claims, lambda: self._claim_now(due, claim_at))
+        busy = await self._with_open_tasks(due)
+        result = await self._in_thread(self._claims, lambda: self._claim_now(due, busy, claim_at))
         for claimed in result.claimed:
             _, ticket = tickets.pop(claimed.fire_id)
             self._in_hand[claimed.fire_id] = asyncio.create_task(self._see_to(claimed, ticket))
         for agent_id, ticket in tickets.values():
             self._slots.give_back(agent_id, ticket)
+        for stop in result.stops:
+            self._run_errand(self._tell_to_stop(stop))
         now = self._clock.now()
         # By our clock they are due; the database, which is right, will say so in a moment.
         self._agenda.put_back(result.early, now + EARLY_RETRY)
         self._agenda.put_back(result.locked, now + LOCKED_RETRY)
         self._agenda.put_back(result.waiting, now + WAITING_RETRY)
 
-    def _claim_now(self, due: Sequence[OpenFire], claim_at: datetime) -> ClaimResult:
+    def _claim_now(
+        self, due: Sequence[OpenFire], busy: Collection[str], claim_at: datetime
+    ) -> ClaimResult:
         run, grace = self._dispatch.dagster_run_id, self._grace
 
         def wait() -> None:
             self._clock.sleep_until(claim_at)
 
         until_due = wait if claim_at > self._clock.now() else None
-        return self._dispatch.write(lambda tx: claim(tx, due, run, grace, until_due))
+        return self._dispatch.write(lambda tx: claim(tx, due, run, grace, busy, until_due))
+
+    async def _with_open_tasks(self, due: Sequence[OpenFire]) -> Collection[str]:
+        """The fires whose tasks keep the agents of those due busy; most schedules mind no tasks.
+
+        A platform that does not say within a second stops nobody: the agent is taken to be free.
+        """
+        previous = {f.schedule_id: self._previous.get(f.schedule_id) for f in due}
+        fires = {each.task_id: each.fire_id for each in previous.values() if each is not None}
+        if not fires:
+            return ()
+        try:
+            async with asyncio.timeout(LONGEST_QUESTION_SECONDS):
+                return [fires[task] for task in await self._platform.open_tasks(set(fires))]
+        except (TimeoutError, DeliveryError, Unavailable) as error:
+            log.warning("whether %d tasks are final cannot be told: %s", len(fires), error)
+            return ()
+
+    def _run_errand(self, work: Coroutine[None, None, None]) -> None:
+        errand = asyncio.create_task(work)
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
+
+    async def _tell_to_stop(self, stop: Stop) -> None:
+        """Whether the agent hears it is its own trouble: the fire that waits has a time limit."""
+        try:
+            await self._prove()
+            await self._platform.stop_task(stop)
+        except (DeliveryError, DispatchEnded) as error:
+            log.warning("task %s: its agent was not told to stop: %s", stop.task.id, error)
 
     async def _see_to(self, claimed: ClaimedFire, ticket: int) -> None:
         """One fire, from its claim to its end. Its failure is nobody else's."""
@@ -230,7 +270,9 @@ class SliceWorker:
             await asyncio.wait(self._in_hand.values(), timeout=LAST_ANSWERS_SECONDS)
 
     async def _close(self) -> None:
-        left = list(self._in_hand.values())
+        if self._errands and not self._stopping:
+            await asyncio.wait(self._errands, timeout=LAST_ANSWERS_SECONDS)
+        left = [*self._in_hand.values(), *self._errands]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

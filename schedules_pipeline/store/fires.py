@@ -1,13 +1,12 @@
 """The ledger's rows, as ticks and runs write them. Never a statement per fire."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from schedules_pipeline.domain.claiming import Candidate, Definition, FireAhead
+from schedules_pipeline.domain.claiming import Candidate, Definition
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType, scheduled_fire_id
 from schedules_pipeline.domain.planning import Gap, PlannedFire, SchedulePlan
 from schedules_pipeline.domain.schedule import Schedule
@@ -21,7 +20,6 @@ from schedules_pipeline.services.store_port import (
     OpenFire,
     Outcome,
     PlannedAhead,
-    TaskRow,
 )
 from schedules_pipeline.store.rows import (
     AGENT_COLUMNS,
@@ -34,6 +32,8 @@ from schedules_pipeline.store.rows import (
 
 RECENTLY_SETTLED = timedelta(minutes=2)
 LANDED_AT_ONCE = 1_000
+# Of the row itself, which is read again when whoever told it to stop held it meanwhile.
+STOPPED = "f.stop_requested_at is not null and x.state <> 'delivered'"
 
 
 class PostgresFires:
@@ -244,7 +244,8 @@ class PostgresFires:
                     idempotency_key = id || '#r' || (redrive_count + 1),
                     attempts = 0, error = null, claimed_by = null, claimed_at = null,
                     task_created_at = null, sent_at = null, reply_excerpt = null,
-                    schedule_version = null, possible_duplicate = false
+                    schedule_version = null, possible_duplicate = false,
+                    stop_requested_at = null
                 where id = any(:ids)
             """),
             {
@@ -299,7 +300,8 @@ class PostgresFires:
             text("""
                 select f.id, f.schedule_id, f.trigger_type, f.nominal_at, f.due_at, f.owed_at,
                        f.state, f.attempts,
-                       f.redrive_count, f.idempotency_key, f.task_id,
+                       f.redrive_count, f.idempotency_key, f.schedule_version, f.task_id,
+                       f.claimed_at, f.stop_requested_at,
                        statement_timestamp() as seen_at
                 from fires f left join dispatches d on d.dagster_run_id = f.claimed_by
                 where f.id = any(:ids) and f.schedule_id = any(:schedule_ids) and (
@@ -316,26 +318,11 @@ class PostgresFires:
         )
         return [_candidate(row) for row in rows]
 
-    def ahead(self, schedule_ids: Collection[str]) -> Sequence[FireAhead]:
-        """The unfinished fires of these schedules. They can only be in unsettled slices."""
-        rows = self._connection.execute(
-            text("""
-                select f.id, f.schedule_id, f.due_at, f.claimed_at, d.heartbeat_at,
-                       d.finished_at is null as dispatch_live
-                from fires f join dispatches d on d.dagster_run_id = f.claimed_by
-                where f.slice_key = any(array(
-                        select slice_key from slices where settled_at is null))
-                  and f.schedule_id = any(:ids) and f.state in ('claimed', 'task_created')
-            """),
-            {"ids": sorted(schedule_ids)},
-        )
-        return [FireAhead(**row._mapping) for row in rows]
-
     def definitions(self, schedule_ids: Collection[str]) -> Mapping[str, Definition]:
         """Schedules (deleted ones too), their agents and their clocks' counts, by schedule id."""
         rows = self._connection.execute(
             text(f"""
-                select {SCHEDULE_COLUMNS}, {AGENT_COLUMNS}, c.fire_count
+                select {SCHEDULE_COLUMNS}, {AGENT_COLUMNS}, c.fire_count, c.waiting_count
                 from agent_run_schedules s
                 join agents a on a.id = s.agent_id
                 join schedule_clock c on c.schedule_id = s.id
@@ -345,7 +332,10 @@ class PostgresFires:
         )
         return {
             row.schedule_id: Definition(
-                schedule=schedule_from(row), agent=agent_from(row), fire_count=row.fire_count
+                schedule=schedule_from(row),
+                agent=agent_from(row),
+                fire_count=row.fire_count,
+                waiting_count=row.waiting_count,
             )
             for row in rows
         }
@@ -359,11 +349,9 @@ class PostgresFires:
                     claimed_by = :run,
                     claimed_at = coalesce(f.claimed_at, statement_timestamp()),
                     schedule_version = coalesce(f.schedule_version, x.version),
-                    task_id = coalesce(f.task_id, x.task_id),
-                    possible_duplicate = f.possible_duplicate or x.doubtful
+                    task_id = coalesce(f.task_id, x.task_id)
                 from unnest(cast(:ids as text[]), cast(:versions as int[]),
-                            cast(:tasks as text[]), cast(:doubts as boolean[]))
-                    as x (id, version, task_id, doubtful)
+                            cast(:tasks as text[])) as x (id, version, task_id)
                 where f.id = x.id
             """),
             {
@@ -371,7 +359,6 @@ class PostgresFires:
                 "ids": [c.fire_id for c in claims],
                 "versions": [c.schedule_version for c in claims],
                 "tasks": [c.task_id for c in claims],
-                "doubts": [c.doubtful for c in claims],
             },
         )
 
@@ -392,47 +379,27 @@ class PostgresFires:
             },
         )
 
-    def create_tasks(self, tasks: Sequence[TaskRow]) -> None:
-        """Get-or-create by name: the id is a function of the name, so there is nothing to get."""
-        self._connection.execute(
-            text("""
-                insert into tasks (id, name, agent_id, status_reason, params, task_metadata)
-                select x.id, x.name, x.agent_id, 'Created for a scheduled run',
-                       nullif(x.params, 'null'), x.task_metadata
-                from unnest(cast(:ids as text[]), cast(:names as text[]),
-                            cast(:agents as text[]), cast(:params as jsonb[]),
-                            cast(:metadata as jsonb[]))
-                    as x (id, name, agent_id, params, task_metadata)
-                on conflict (name) do nothing
-            """),
-            {
-                "ids": [t.id for t in tasks],
-                "names": [t.name for t in tasks],
-                "agents": [t.agent_id for t in tasks],
-                "params": [_json(t.params) for t in tasks],
-                "metadata": [_json(t.task_metadata) for t in tasks],
-            },
-        )
-
     def write_outcomes(self, outcomes: Sequence[Outcome], dagster_run_id: str) -> set[str]:
         """Write one step of each; returns the ids of the fires that were still this run's.
 
         Written twice (the answer to the first commit was lost), the second changes nothing and
-        returns the same ids.
+        returns the same ids. A fire that was told to stop goes no further than where it stands:
+        anything but its delivery is its end, `cancelled/overlap`.
         """
         rows = self._connection.execute(
-            text("""
+            text(f"""
                 update fires f
-                set state = x.state,
-                    reason = x.reason,
+                set state = case when {STOPPED} then 'cancelled' else x.state end,
+                    reason = case when {STOPPED} then 'overlap' else x.reason end,
                     attempts = x.attempts,
                     error = x.error,
-                    task_created_at = case when x.state in ('task_created', 'delivered')
+                    task_created_at = case
+                        when x.state in ('task_created', 'delivered') and not ({STOPPED})
                         then coalesce(f.task_created_at, statement_timestamp())
                         else f.task_created_at end,
                     sent_at = coalesce(x.sent_at, f.sent_at),
                     delivered_at = case when x.state = 'delivered' then statement_timestamp() end,
-                    finished_at = case when x.state in ('delivered', 'failed')
+                    finished_at = case when {STOPPED} or x.state in ('delivered', 'failed')
                         then statement_timestamp() end,
                     reply_excerpt = x.reply_excerpt,
                     possible_duplicate = f.possible_duplicate or x.possible_duplicate
@@ -444,8 +411,8 @@ class PostgresFires:
                           possible_duplicate)
                 where f.id = x.id and f.claimed_by = :run
                   and (f.state in ('claimed', 'task_created') or f.state = x.state)
-                returning f.id
-            """),
+                returning f.id, f.state <> 'cancelled' as ours
+            """),  # noqa: S608 - a constant of ours
             {
                 "run": dagster_run_id,
                 "ids": [o.fire_id for o in outcomes],
@@ -458,7 +425,7 @@ class PostgresFires:
                 "doubts": [o.possible_duplicate for o in outcomes],
             },
         )
-        return set(rows.scalars())
+        return {row.id for row in rows if row.ours}
 
     def ended(self, fire_ids: Collection[str]) -> set[str]:
         """Those of them that have come to an end."""
@@ -530,7 +497,3 @@ class PostgresFires:
 def _candidate(row: Row[Any]) -> Candidate:
     enums = {"state": FireState(row.state), "trigger_type": TriggerType(row.trigger_type)}
     return Candidate(**{**row._mapping, **enums})
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.policies import Policies
-from schedules_pipeline.domain.schedule import JsonObject, Schedule
+from schedules_pipeline.domain.schedule import Content, JsonObject, Schedule
 from schedules_pipeline.services.store_port import Fire, ScheduleActivity
 from schedules_pipeline.store.rows import FIRE_COLUMNS, SCHEDULE_COLUMNS, fire_from, schedule_from
 
@@ -232,6 +232,25 @@ class PostgresSchedules:
                 "after": _definition(after),
             },
         )
+
+    def contents(self, versions: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Content]:
+        """What those (schedule, version) had agents told, from the change history."""
+        rows = self._connection.execute(
+            text("""
+                select c.schedule_id, c.version, c.after
+                from unnest(cast(:ids as text[]), cast(:versions as int[])) as x (id, version)
+                join schedule_changes c on c.schedule_id = x.id and c.version = x.version
+            """),
+            {
+                "ids": [schedule_id for schedule_id, _ in versions],
+                "versions": [version for _, version in versions],
+            },
+        )
+        names = [field.name for field in fields(Content)]
+        return {
+            (row.schedule_id, row.version): Content(**{name: row.after[name] for name in names})
+            for row in rows
+        }
 
     def skips(self, schedule_id: str) -> frozenset[datetime]:
         """The nominal times that a person took out, past ones too."""

@@ -1,5 +1,6 @@
 """Assignments to deliver: valid by default, each part can be named."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,8 +54,19 @@ def make_assignment(
         fire_id=FIRE_ID,
         agent=make_agent(acp_url, acp_type, **agent),
         task=task,
+        claimed_at=CREATED_AT,
         input_author="user",
         input_content=content,
         idempotency_key=key,
         event_sequence=7,
     )
+
+
+class NoTasks:
+    """Tasks that no agent has ever moved, and that are all final."""
+
+    def moved_since(self, _task_id: str, _since: datetime) -> bool:
+        return False
+
+    def not_final(self, _task_ids: Collection[str]) -> Collection[str]:
+        return ()

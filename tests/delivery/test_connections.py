@@ -15,7 +15,7 @@ from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.errors import AgentError, TimedOut, Unreachable
 from tests.agents import RunningAgent, start_agent
-from tests.delivery.factories import make_agent, make_assignment
+from tests.delivery.factories import NoTasks, make_agent, make_assignment
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = (
@@ -26,7 +26,7 @@ OK = (
 
 @contextlib.asynccontextmanager
 async def open_platform(timeouts: Timeouts | None = None) -> AsyncIterator[LocalPlatform]:
-    platform = LocalPlatform(timeouts or Timeouts())
+    platform = LocalPlatform(timeouts or Timeouts(), NoTasks())
     try:
         yield platform
     finally:
@@ -238,11 +238,8 @@ def test_a_connection_is_used_again_and_closed_before_any_agent_would_close_it(
     asyncio.run(run())
 
 
-async def opened(made: list[int], number: int) -> None:
-    deadline = time.monotonic() + 5
-    while len(made) < number:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
+async def opened_ahead(platform: LocalPlatform) -> None:
+    await asyncio.gather(*platform._acp._opening)
 
 
 def test_connections_for_expected_inputs_are_open_before_the_inputs_go_out() -> None:
@@ -251,8 +248,7 @@ def test_connections_for_expected_inputs_are_open_before_the_inputs_go_out() -> 
     async def run() -> None:
         async with open_server(count_connections(made)) as url, open_platform() as platform:
             platform.expect([(make_agent(url), 20)])
-            await opened(made, 20)
-            await asyncio.sleep(0.05)
+            await opened_ahead(platform)
             sends = [platform.send_input(make_assignment(url)) for _ in range(20)]
             await asyncio.gather(*sends)
             assert len(made) == 20
@@ -268,26 +264,29 @@ def test_a_kept_connection_is_not_taken_for_a_new_one() -> None:
         async with open_server(count_connections(made)) as url, open_platform() as platform:
             await platform.send_input(make_assignment(url))
             platform.expect([(make_agent(url), 2)])
-            await opened(made, 3)
+            await opened_ahead(platform)
+            await asyncio.gather(*(platform.send_input(make_assignment(url)) for _ in range(2)))
+            assert len(made) == 3
 
     asyncio.run(run())
 
 
 def test_an_expected_connection_that_its_agent_closed_is_not_written_to() -> None:
-    made: list[int] = []
-    answering = count_connections(made)
-
-    async def close_the_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if made:
-            await answering(reader, writer)
-        made.append(1)
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(OK)
 
     async def run() -> None:
-        async with open_server(close_the_first) as url, open_platform() as platform:
-            platform.expect([(make_agent(url), 1)])
-            await opened(made, 1)
-            time.sleep(0.05)  # noqa: ASYNC251  its end has come, our event loop has not seen it
-            await platform.send_input(make_assignment(url))
+        async with open_platform() as platform:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+                platform.expect([(make_agent(url), 1)])
+                await opened_ahead(platform)
+                listener.accept()[0].close()  # its end has come, our event loop has not seen it
+                sending = asyncio.create_task(platform.send_input(make_assignment(url)))
+                await asyncio.gather(sending, asyncio.to_thread(answer, listener))
 
     asyncio.run(run())
 
@@ -306,9 +305,7 @@ def test_agents_that_cannot_be_reached_ahead_of_time_harm_nobody() -> None:
                 bad = [hanging, "no address", "http://[::1", "http://", refusing]
                 platform.expect([(make_agent(each), 64) for each in bad])
                 platform.expect([(make_agent(url), 1)])
-                await opened(made, 1)
                 await platform.send_input(make_assignment(url))
-                assert len(made) == 1
                 error = await failed_input(refusing)
                 assert "Connection refused" in str(error)
         left = asyncio.all_tasks() - {asyncio.current_task()}
