@@ -1,13 +1,13 @@
 """What a slice's worker may claim, and when: earliest due first, agents in turn."""
 
 import heapq
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 
-from schedules_pipeline.services.slots import Slots
+from schedules_pipeline.services.slots import IN_ALL, PER_AGENT, Slots
 from schedules_pipeline.services.store_port import OpenFire
 
 LARGEST_CLAIM = 100
@@ -21,6 +21,16 @@ class Parked:
 
     until: datetime
     fires: list[Entry] = field(default_factory=list)
+
+
+def due_soon(fires: Iterable[OpenFire], after: datetime, until: datetime) -> Mapping[str, int]:
+    """How many are due in (after, until], by agent; never more than there are slots."""
+    due = Counter(fire.agent_id for fire in fires if after < fire.due_at <= until)
+    room = IN_ALL
+    for agent_id, number in due.items():
+        due[agent_id] = min(number, PER_AGENT, room)
+        room -= due[agent_id]
+    return +due
 
 
 class Agenda:

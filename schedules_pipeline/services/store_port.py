@@ -290,6 +290,9 @@ class AgentRepository(Protocol):
         """The agent and the database's clock, with one statement."""
 
     def get_by_name(self, name: str) -> Agent | None: ...
+    def find(self, agent_ids: Collection[str]) -> Mapping[str, Agent]:
+        """Those of them that there are, by id."""
+
     def list(self, *, limit: int, offset: int) -> Sequence[Agent]: ...
 
 
