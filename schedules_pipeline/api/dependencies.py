@@ -6,11 +6,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
+from schedules_pipeline.services.switching import Switches
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.wiring import Wiring
 
@@ -26,6 +28,8 @@ class UseCases:
     triggers: Triggers
     ledger: Ledger
     previews: Previews
+    switches: Switches
+    audits: Audits
 
     @classmethod
     def of(cls, wiring: Wiring) -> "UseCases":
@@ -39,6 +43,8 @@ class UseCases:
             triggers=Triggers(store),
             ledger=Ledger(store),
             previews=Previews(store),
+            switches=Switches(store),
+            audits=Audits(store),
         )
 
 

@@ -1,8 +1,8 @@
 """The claim: one transaction that takes due fires, ends what must not go out, and makes tasks.
 
-Lock order: this dispatch (FOR SHARE), the schedules' clocks (SKIP LOCKED, in id order), then the
-fires. Definitions are read by a statement of their own after the locks: what a PATCH, a pause or a
-delete has answered 200 for is seen here.
+Lock order: this dispatch (FOR SHARE), the switches (shared), the schedules' clocks (SKIP LOCKED, in
+id order), then the fires. Definitions are read by a statement of their own after the locks: what a
+PATCH, a pause, a delete or a switch has answered 200 for is seen here.
 """
 
 from collections import defaultdict
@@ -55,6 +55,10 @@ def claim(
     tx: Transaction, wanted: Sequence[OpenFire], dagster_run_id: str, grace: timedelta
 ) -> ClaimResult:
     """Take what is due of `wanted`; the caller's transaction already holds its dispatch alive."""
+    # Held before any clock row: whoever turns a switch waits for this claim, or is seen by it.
+    tx.switches.hold()
+    stopped = tx.switches.stopped()
+    wanted = [fire for fire in wanted if stopped.since(fire.agent_id) is None]
     by_id = {fire.id: fire for fire in wanted}
     free = tx.clocks.lock_free({fire.schedule_id for fire in wanted})
     definitions = tx.fires.definitions(free)
