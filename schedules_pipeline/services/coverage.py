@@ -52,6 +52,26 @@ class Audits:
         """Every fire past due and not final, earliest first: under way, held, or in trouble."""
         return self._store.run(lambda tx: tx.audit.overdue(limit=limit))
 
+    def count_overdue(self) -> int:
+        """How many there are; counted up to 1,000."""
+        return len(self.overdue(limit=1_000))
+
+
+def report(coverage: Coverage, overdue: int) -> str:
+    """The audit as people read it in a terminal; `overdue` is about all schedules."""
+    lines = [
+        f"{each.nominal_at:%Y-%m-%d %H:%M:%SZ}  {'/'.join(filter(None, (each.state, each.reason)))}"
+        for each in coverage.occurrences
+    ]
+    for word, stretches in (("paused", coverage.paused), ("exhausted", coverage.exhausted)):
+        lines += [f"{word} from {s.since.isoformat()} to {s.until.isoformat()}" for s in stretches]
+    lines += [f"HOLE at {nominal.isoformat()}: nothing explains it" for nominal in coverage.holes]
+    lines.append(
+        f"{len(coverage.occurrences)} occurrences accounted for, {len(coverage.holes)} holes; "
+        f"of all schedules, {overdue} fires are past due and not final."
+    )
+    return "\n".join(lines)
+
 
 def _evidence(
     tx: Transaction, agent_id: str, schedule_id: str, now: datetime, span: Span
