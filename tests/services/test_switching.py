@@ -28,6 +28,7 @@ from tests.ledger import (
     query,
     seconds,
     see_fire,
+    the_clock_ticked,
 )
 from tests.services.working import Platform, work_alone
 
@@ -98,7 +99,12 @@ def test_who_turns_a_switch_waits_for_a_claim_under_way(store: PostgresStore) ->
     run = a_dispatch(store, key)
     wanted = store.run(lambda tx: tx.fires.open_in(key, run, 10))
     answered = threading.Event()
-    turning = threading.Thread(target=lambda: (turn(store, None, off=True), answered.set()))
+
+    def turn_off() -> None:
+        turn(store, None, off=True)
+        answered.set()
+
+    turning = threading.Thread(target=turn_off)
 
     def claim_and_wait(tx: Any) -> int:
         claimed = claim(tx, wanted, run, GRACE).claimed
@@ -114,20 +120,26 @@ def test_who_turns_a_switch_waits_for_a_claim_under_way(store: PostgresStore) ->
     assert see_fire(store, another).state == FireState.PLANNED
 
 
-def test_what_turns_late_while_off_is_judged_by_its_policy_when_on_again(
-    store: PostgresStore,
+@pytest.mark.parametrize("by", ["switch", "sensor"])
+def test_after_an_hour_off_nothing_that_was_armed_goes_out_stale(
+    store: PostgresStore, by: str
 ) -> None:
     now = database_now(store)
     schedule = a_schedule(store, every=600, clock_at=now - seconds(3_600))
     armed = floor_minute(now - seconds(3_660))
     key = a_slice(store, armed)
     stale = a_fire(store, schedule, key, armed)
-    turn(store, None, off=True)
-    assert tick(store) == []
-    turn(store, None, off=False)
+    the_clock_ticked(store, ago=3_600, series=60)
+    if by == "switch":
+        turn(store, None, off=True)
+        assert tick(store) == []
+        turn(store, None, off=False)
+    else:
+        said = Switches(store).says(schedule.agent_id)
+        assert said.startswith("stopped or stalled since ")
     platform = Platform()
 
-    tick(store)
+    assert key in tick(store)
     work_alone(store, key, platform)
 
     assert (see_fire(store, stale).state, see_fire(store, stale).reason) == ("missed", "coalesced")
