@@ -185,7 +185,7 @@ class SliceWorker:
         # By our clock they are due; the database, which is right, will say so in a moment.
         self._agenda.put_back(result.early, now + EARLY_RETRY)
         self._agenda.put_back(result.locked, now + LOCKED_RETRY)
-        self._agenda.put_back(result.waiting, now + WAITING_RETRY)
+        self._agenda.park(result.waiting, now + WAITING_RETRY)
 
     def _claim_now(
         self, due: Sequence[OpenFire], busy: Collection[str], claim_at: datetime
@@ -248,6 +248,7 @@ class SliceWorker:
             log.exception("fire %s: its outcome could not be written", claimed.fire_id)
         finally:
             del self._in_hand[claimed.fire_id]
+            self._agenda.let_next_go(claimed.schedule_id, self._clock.now())
             self._wake.set()
 
     async def _wait(self) -> None:
