@@ -6,6 +6,9 @@ import sys
 BENCHES = {
     "occurrences": "next occurrences per second, beside other cron libraries",
     "delivery": "fires per second of the HTTP side alone",
+    "tick": "what a tick costs with 1,000 to 1,000,000 schedules, with EXPLAIN (5 min)",
+    "planning": "fires planned per second, and what claims wait meanwhile (2 min)",
+    "outage": "the first tick after an hour without a clock (3 min)",
     "lateness": "how late inputs reach the agent (5 min)",
     "burst": "2,000 fires at one instant, also beside 500 that hang (15 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",

@@ -1,0 +1,140 @@
+"""How many fires a second are planned, and how long that makes the claim of another schedule wait.
+
+python -m bench planning [--schedules 20000] [--rounds 5]
+
+The claims are made by a process of its own, as in use: one fire at a time, of schedules that nobody
+plans, before and while the planner is at work.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from typing import Any
+
+from bench.filling import fill, run_sql, tidy
+from bench.report import publish
+from bench.scene import tables
+from schedules_pipeline.services.claiming import claim
+from schedules_pipeline.services.dispatch import Dispatch
+from schedules_pipeline.services.planning import Planner
+from schedules_pipeline.store.unit_of_work import PostgresStore
+from tests.ledger import GRACE, RULES, an_agent, database_now, many_fires, past_slice
+
+BUDGET_RATE = 5_000
+BUDGET_WAIT_MS = 100.0
+CLAIMS = 4_000
+CLAIMANT = "claimant"
+PAUSE_SECONDS = 0.005
+QUIET_SECONDS = 2.0
+
+Claims = list[tuple[float, float]]
+"""(begun, took) of each claim, in seconds of the monotonic clock, which processes share."""
+
+
+def main() -> int:
+    """Measure; 1 when a budget is missed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--schedules", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    rounds = [measure(options.schedules) for _ in range(options.rounds)]
+    rows = [*rounds, {name: _median(rounds, name) for name in rounds[0]}]
+    good = (
+        rows[-1]["fires/s"] >= BUDGET_RATE
+        and rows[-1]["longest claim meanwhile ms"] <= BUDGET_WAIT_MS
+    )
+    publish(
+        f"Planning {options.schedules} schedules with one fire each",
+        rows,
+        f"Last row: medians of {options.rounds} rounds. Budgets: ≥ {BUDGET_RATE}/s, a claim of "
+        f"another schedule waits ≤ {BUDGET_WAIT_MS:g} ms: {'held' if good else 'MISSED'}.",
+    )
+    return 0 if good else 1
+
+
+def measure(schedules: int) -> dict[str, float]:
+    """One round, on tables of its own."""
+    with tables() as store:
+        agent, now = an_agent(store), database_now(store)
+        many_fires(store, agent, past_slice(store), CLAIMS)
+        first = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        fill(store, [agent.id], schedules, first=first, every=86_400)
+        tidy(store)
+        with _claiming(store) as claims:
+            time.sleep(QUIET_SECONDS)
+            begun = time.monotonic()
+            planned = Planner(store, RULES).plan(lambda: False)
+            ended = time.monotonic()
+        assert planned.fires == schedules == _fires_ahead(store), "not all of it was planned"
+    quiet = [took for at, took in claims if at + took < begun]
+    busy = [took for at, took in claims if at + took >= begun and at < ended]
+    return {
+        "fires/s": round(planned.fires / (ended - begun)),
+        "claims meanwhile": len(busy),
+        "claim p50 ms": round(statistics.median(busy) * 1000, 1),
+        "longest claim meanwhile ms": round(max(busy) * 1000, 1),
+        "claim p50 before ms": round(statistics.median(quiet) * 1000, 1),
+        "longest claim before ms": round(max(quiet) * 1000, 1),
+    }
+
+
+def _median(rounds: list[dict[str, float]], name: str) -> float:
+    return round(statistics.median(each[name] for each in rounds), 1)
+
+
+def _fires_ahead(store: PostgresStore) -> Any:
+    return run_sql(store, "select count(*) from fires where state = 'planned' and due_at > now()")[
+        0
+    ][0]
+
+
+@contextmanager
+def _claiming(store: PostgresStore) -> Iterator[Claims]:
+    """Claims go on while the block runs; afterwards the list holds them."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    stop = context.Event()
+    url = store._engine.url.render_as_string(hide_password=False)  # noqa: SLF001
+    process = context.Process(target=_claim_on, args=(url, stop, theirs))
+    process.start()
+    try:
+        assert ours.poll(30), "the claiming process did not come up"
+        ours.recv()
+        claims: Claims = []
+        yield claims
+        stop.set()
+        assert ours.poll(30), "the claiming process does not answer"
+        claims += ours.recv()
+    finally:
+        stop.set()
+        process.join(10)
+        process.kill()
+
+
+def _claim_on(url: str, stop: Event, answer: Connection) -> None:
+    """Claim one fire after another, until told to stop or nothing is left."""
+    store = PostgresStore(url, pool_size=3)
+    ((key,),) = run_sql(store, "select slice_key from slices")
+    dispatch = Dispatch(store, CLAIMANT, key)
+    dispatch.begin(by_person=False)
+    fires = dispatch.write(lambda tx: tx.fires.open_in(key, CLAIMANT, CLAIMS))
+    answer.send("ready")
+    claims: Claims = []
+    for fire in fires:
+        if stop.is_set():
+            break
+        begun = time.monotonic()
+        while not dispatch.write(lambda tx, f=fire: claim(tx, [f], CLAIMANT, GRACE).claimed):  # type: ignore[misc]
+            time.sleep(0.02)
+        claims.append((begun, time.monotonic() - begun))
+        time.sleep(PAUSE_SECONDS)
+    dispatch.finish()
+    answer.send(claims)
+    store.close()
