@@ -59,9 +59,14 @@ def fill(
     store.on_connection(write)
 
 
+def within_reach(store: PostgresStore) -> datetime:
+    """The last second of the present minute: a tick plans it, whenever in the minute it comes."""
+    return store.now().replace(second=59, microsecond=0)
+
+
 def tidy(store: PostgresStore) -> None:
     """What autovacuum does in time."""
-    with store._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:  # noqa: SLF001
+    with store._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("vacuum analyze"))
 
 

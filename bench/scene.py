@@ -49,6 +49,19 @@ def tables_named(*names: str) -> Iterator[list[PostgresStore]]:
 def _migrated(url: str) -> Iterator[PostgresStore]:
     ensure_database(url)
     migrate(with_driver(url, "psycopg"))
+    with _opened(url) as store:
+        yield store
+
+
+@contextmanager
+def ledger(stack: Stack) -> Iterator[PostgresStore]:
+    """The tables of a running house."""
+    with _opened(EmbeddedPostgres(stack.home / "postgres").url) as store:
+        yield store
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[PostgresStore]:
     store = PostgresStore(with_driver(url, "psycopg"), pool_size=3)
     try:
         yield store

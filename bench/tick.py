@@ -7,11 +7,11 @@ import argparse
 import statistics
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bench.filling import fill, run_sql, tidy
+from bench.filling import fill, run_sql, tidy, within_reach
 from bench.report import publish
 from bench.scene import tables_named
 from bench.watching import Watched, explain, watched
@@ -135,7 +135,7 @@ def _situation(store: PostgresStore, due: int) -> None:
 
 def _make_due(store: PostgresStore, number: int) -> None:
     """Let that many be due at the present minute's end: ahead, within the horizon's frontier."""
-    at = datetime.fromtimestamp(database_now(store).timestamp() // 60 * 60 + 59, UTC)
+    at = within_reach(store)
     run_sql(
         store,
         """
