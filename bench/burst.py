@@ -64,13 +64,13 @@ def main() -> int:
 def _burst(stack: Stack, agent: RunningAgent, name: str, fires: int, hanging: int) -> Numbers:
     good = [stack.register(f"good-{name}-{each}", agent.url) for each in range(AGENTS)]
     bad = [stack.register(f"bad-{name}", agent.url_for("hang"))]
-    instant = next_minute(stack, ahead=90)
+    instant = next_minute(stack, ahead=40)
     first = datetime.fromtimestamp(instant, UTC)
     with ledger(stack) as store:
         fill(store, good, fires, first=first, every=DAY, end_at=first)
         if hanging:
             fill(store, bad, hanging, first=first, every=DAY, end_at=first)
-        assert stack.database_time() < instant - 40, "filling took too long"
+        assert stack.database_time() < instant - 32, "filling took too long"
         sleep_until(stack, instant + 30)
         audited = f"""
             select count(*) = {fires}, extract(epoch from max(f.recorded_at)),

@@ -64,7 +64,7 @@ def _hanging(
     bad = [stack.register(f"bad-{each}", agent.url_for("hang")) for each in range(hanging)]
     good = [stack.register(f"good-{each}", agent.url) for each in range(agents - hanging)]
     with ledger(stack) as store:
-        begin = next_minute(stack, ahead=65)
+        begin = next_minute(stack, ahead=40)
         first, last = (datetime.fromtimestamp(at, UTC) for at in (begin, begin + 180))
         fill(store, bad, hanging, first=first, every=60, prefix="bad", end_at=last)
     return _Case(stack, agent, good, begin).measure(name, agents - hanging, 60, 4)
@@ -78,7 +78,7 @@ class _Case:
     ) -> None:
         self._stack, self._agent, self._agents = stack, agent, agents
         # The clocks' first instants lie behind the frontier: a tick has time to plan them.
-        self._begin = begin or next_minute(stack, ahead=65)
+        self._begin = begin or next_minute(stack, ahead=40)
 
     def measure(self, name: str, fires: int, every: int, instants: int) -> list[dict[str, Any]]:
         """A row for instants alone, a row for those beside a start of a run."""

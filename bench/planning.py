@@ -2,8 +2,8 @@
 
 python -m bench planning [--schedules 20000] [--rounds 5]
 
-The claims are made by a process of its own, as in use: one fire at a time, of schedules that nobody
-plans, before and while the planner is at work.
+Planned is first alone. The claims beside it come from a process of their own, as in use: one fire
+at a time, 5 ms after the one before, of schedules that nobody plans.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 
-from bench.filling import fill, run_sql, tidy, within_reach
+from bench.filling import fill, tidy, within_reach
 from bench.report import publish
 from bench.scene import tables
 from schedules_pipeline.services.claiming import claim
@@ -44,10 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     rounds = [measure(options.schedules) for _ in range(options.rounds)]
     rows = [*rounds, {name: _median(rounds, name) for name in rounds[0]}]
-    good = (
-        rows[-1]["fires/s"] >= BUDGET_RATE
-        and rows[-1]["longest claim meanwhile ms"] <= BUDGET_WAIT_MS
-    )
+    good = rows[-1]["fires/s"] >= BUDGET_RATE and rows[-1]["longest claim ms"] <= BUDGET_WAIT_MS
     publish(
         f"Planning {options.schedules} schedules with one fire each",
         rows,
@@ -58,50 +55,52 @@ def main() -> int:
 
 
 def measure(schedules: int) -> dict[str, float]:
-    """One round, on tables of its own."""
+    """One round, on tables of its own: planning alone, then as much again beside the claims."""
     with tables() as store:
         agent = an_agent(store)
-        many_fires(store, agent, past_slice(store), CLAIMS)
-        fill(store, [agent.id], schedules, first=within_reach(store), every=86_400)
-        tidy(store)
-        with _claiming(store) as claims:
+        key = past_slice(store)
+        many_fires(store, agent, key, CLAIMS)
+        begun, ended = _plan(store, agent.id, schedules, "alone")
+        rate = schedules / (ended - begun)
+        with _claiming(store, key) as claims:
             time.sleep(QUIET_SECONDS)
-            begun = time.monotonic()
-            planned = Planner(store, RULES).plan(lambda: False)
-            ended = time.monotonic()
-        assert planned.fires == schedules == _fires_of_filled(store), "not all of it was planned"
+            begun, ended = _plan(store, agent.id, schedules, "beside")
     quiet = [took for at, took in claims if at + took < begun]
     busy = [took for at, took in claims if at + took >= begun and at < ended]
     return {
-        "fires/s": round(planned.fires / (ended - begun)),
-        "claims meanwhile": len(busy),
+        "fires/s": round(rate),
+        "fires/s beside claims": round(schedules / (ended - begun)),
+        "claims": len(busy),
         "claim p50 ms": round(statistics.median(busy) * 1000, 1),
-        "longest claim meanwhile ms": round(max(busy) * 1000, 1),
+        "longest claim ms": round(max(busy) * 1000, 1),
         "claim p50 before ms": round(statistics.median(quiet) * 1000, 1),
         "longest claim before ms": round(max(quiet) * 1000, 1),
     }
+
+
+def _plan(store: PostgresStore, agent_id: str, schedules: int, prefix: str) -> tuple[float, float]:
+    """Plan so many new schedules; when that was begun and ended, by the monotonic clock."""
+    fill(store, [agent_id], schedules, first=within_reach(store), every=86_400, prefix=prefix)
+    tidy(store)
+    begun = time.monotonic()
+    planned = Planner(store, RULES).plan(lambda: False)
+    ended = time.monotonic()
+    assert planned.fires == schedules, f"{planned.fires} of {schedules} were planned"
+    return begun, ended
 
 
 def _median(rounds: list[dict[str, float]], name: str) -> float:
     return round(statistics.median(each[name] for each in rounds), 1)
 
 
-def _fires_of_filled(store: PostgresStore) -> int:
-    query = """
-        select count(*) from fires f join agent_run_schedules s on s.id = f.schedule_id
-        where s.name like 'filled-%'
-    """
-    return int(run_sql(store, query)[0][0])
-
-
 @contextmanager
-def _claiming(store: PostgresStore) -> Iterator[Claims]:
+def _claiming(store: PostgresStore, slice_key: str) -> Iterator[Claims]:
     """Claims go on while the block runs; afterwards the list holds them."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     stop = context.Event()
     url = store._engine.url.render_as_string(hide_password=False)
-    process = context.Process(target=_claim_on, args=(url, stop, theirs))
+    process = context.Process(target=_claim_on, args=(url, slice_key, stop, theirs))
     process.start()
     try:
         assert ours.poll(30), "the claiming process did not come up"
@@ -117,10 +116,9 @@ def _claiming(store: PostgresStore) -> Iterator[Claims]:
         process.kill()
 
 
-def _claim_on(url: str, stop: Event, answer: Connection) -> None:
+def _claim_on(url: str, key: str, stop: Event, answer: Connection) -> None:
     """Claim one fire after another, until told to stop or nothing is left."""
     store = PostgresStore(url, pool_size=3)
-    ((key,),) = run_sql(store, "select slice_key from slices")
     dispatch = Dispatch(store, CLAIMANT, key)
     dispatch.begin(by_person=False)
     fires = dispatch.write(lambda tx: tx.fires.open_in(key, CLAIMANT, CLAIMS))

@@ -42,7 +42,7 @@ def main() -> int:
         agent_id = stack.register("steady", agent.url)
         time.sleep(SETTLE_SECONDS)
         idle = _used(stack, stack.database_time() + options.seconds)
-        begin = next_minute(stack, ahead=90)
+        begin = next_minute(stack, ahead=40)
         end = begin + options.seconds
         with ledger(stack) as store:
             _fill(store, agent_id, options.rate, begin, end)

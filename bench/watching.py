@@ -44,6 +44,10 @@ def watched() -> Iterator[Watched]:
             event.remove(Engine, name, hook)
 
 
+LONGEST_LINE = 240
+"""Of a plan: a condition may hold a thousand ids."""
+
+
 class _Undo(Exception):
     """Rolls back what EXPLAIN ANALYZE did."""
 
@@ -57,7 +61,8 @@ def explain(store: PostgresStore, seen: Watched) -> list[str]:
         # In one transaction: a fire needs the slice that an earlier statement inserts.
         for statement, parameters in texts.items():
             asked = f"explain (analyze, buffers, costs off) {statement}"
-            lines = [f"  {row[0]}" for row in connection.exec_driver_sql(asked, parameters)]
+            found = connection.exec_driver_sql(asked, parameters)
+            lines = [f"  {row[0][:LONGEST_LINE]}" for row in found]
             plans.append("\n".join([statement.strip(), *lines]))
         raise _Undo
 
