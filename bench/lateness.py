@@ -48,7 +48,10 @@ def main() -> int:
         if options.agents:
             name = f"{options.agents} agents, {options.hanging} hang"
             rows += _hanging(stack, agent, name, options.agents, options.hanging)
-    good = all(row["verdict"] != "MISSED" and not row["lost"] + row["doubled"] for row in rows)
+    good = all(
+        row["verdict"] != "MISSED" and not row["lost"] + row["doubled"] + row["early"]
+        for row in rows
+    )
     publish(
         "Lateness at the agent",
         rows,
