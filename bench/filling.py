@@ -1,5 +1,6 @@
 """Schedules by the thousand, made by one statement instead of as many requests."""
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -16,12 +17,15 @@ with numbered as (
          start_at, end_at, initial_input)
     select id, (cast(:agents as text[]))[1 + n % cardinality(cast(:agents as text[]))],
            :prefix || '-' || n, :every, mod(cast(extract(epoch from :first) as bigint), :every),
-           :catchup, :start_at, :end_at, '{"type": "text", "content": "hello"}'
+           :catchup, :start_at, :end_at, cast(:input as jsonb)
     from numbered
 )
 insert into schedule_clock (schedule_id, next_nominal_at, next_due_at, tzdata_version)
 select id, :first, :first, 'filled' from numbered
 """
+
+INPUT = {"type": "text", "author": "user", "content": "hello"}
+"""As the API stores it."""
 
 
 def fill(
@@ -49,6 +53,7 @@ def fill(
         "catchup": catchup,
         "start_at": start_at,
         "end_at": end_at,
+        "input": json.dumps(INPUT),
     }
 
     def write(connection: Connection) -> None:

@@ -33,8 +33,8 @@ def machine() -> dict[str, Any]:
 
 
 def lateness(seconds: Sequence[float]) -> dict[str, float]:
-    """p50, p99 and the largest, in milliseconds."""
-    ordered = sorted(seconds)
+    """p50, p99 and the largest, in milliseconds; of nothing they are not numbers, and no budget."""
+    ordered = sorted(seconds) or [float("nan")]
     p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
     return {
         "p50_ms": round(statistics.median(ordered) * 1000, 1),

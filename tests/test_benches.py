@@ -13,6 +13,7 @@ from bench.filling import fill, run_sql, tidy, within_reach
 from bench.instants import tally
 from bench.usage import usage_below
 from bench.watching import explain, watched
+from schedules_pipeline.api.schemas import InitialInput
 from schedules_pipeline.services.planning import Planner
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import RULES, an_agent, database_now
@@ -30,6 +31,18 @@ def test_filled_schedules_are_planned_at_the_instant_they_were_filled_for(
 
     fires = run_sql(store, "select agent_id, due_at, count(*) from fires group by 1, 2 order by 1")
     assert [tuple(row) for row in fires] == [(agent, first, 2) for agent in agents]
+
+
+def test_a_filled_schedule_has_the_input_that_the_api_would_store(store: PostgresStore) -> None:
+    fill(store, [an_agent(store).id], 1, first=within_reach(store), every=60)
+
+    ((stored,),) = run_sql(store, "select initial_input from agent_run_schedules")
+
+    assert stored == InitialInput(content="hello").model_dump()
+
+
+def test_lateness_of_nothing_keeps_no_budget() -> None:
+    assert not report.lateness([])["p99_ms"] <= 1_000
 
 
 def test_a_watched_tick_shows_its_statements_and_explaining_them_changes_nothing(
