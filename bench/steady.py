@@ -46,8 +46,8 @@ def main() -> int:
         end = begin + options.seconds
         with ledger(stack) as store:
             _fill(store, agent_id, options.rate, begin, end)
+            before = _sizes(stack), _updates(store)  # planning begins before the first instant
             sleep_until(stack, begin)
-            before = _sizes(stack), _updates(store)
             at_work = _used(stack, end)
             sleep_until(stack, end // 60 * 60 + 75)  # the last minute is audited
             after = _sizes(stack), _updates(store)
