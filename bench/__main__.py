@@ -6,6 +6,7 @@ import sys
 BENCHES = {
     "occurrences": "next occurrences per second, beside other cron libraries",
     "delivery": "fires per second of the HTTP side alone",
+    "worker": "how late inputs are that one slice's worker sends, without Dagster (3 min)",
     "tick": "what a tick costs with 1,000 to 1,000,000 schedules, with EXPLAIN (4 min)",
     "planning": "fires planned per second, and what claims wait meanwhile (2 min)",
     "outage": "the first tick after an hour without a clock (5 min)",

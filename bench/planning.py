@@ -17,7 +17,7 @@ from multiprocessing.synchronize import Event
 
 from bench.filling import fill, tidy, within_reach
 from bench.report import publish
-from bench.scene import tables
+from bench.scene import tables, url_of
 from schedules_pipeline.services.claiming import claim
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.planning import Planner
@@ -99,8 +99,7 @@ def _claiming(store: PostgresStore, slice_key: str) -> Iterator[Claims]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     stop = context.Event()
-    url = store._engine.url.render_as_string(hide_password=False)
-    process = context.Process(target=_claim_on, args=(url, slice_key, stop, theirs))
+    process = context.Process(target=_claim_on, args=(url_of(store), slice_key, stop, theirs))
     process.start()
     try:
         assert ours.poll(30), "the claiming process did not come up"

@@ -69,6 +69,11 @@ def _opened(url: str) -> Iterator[PostgresStore]:
         store.close()
 
 
+def url_of(store: PostgresStore) -> str:
+    """For another process that is to speak to the same database."""
+    return store._engine.url.render_as_string(hide_password=False)
+
+
 @contextmanager
 def workplace() -> Iterator[Path]:
     """A temporary folder that the embedded PostgreSQL's user may enter."""

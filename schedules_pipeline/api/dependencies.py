@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
@@ -28,6 +29,7 @@ class UseCases:
     ledger: Ledger
     previews: Previews
     tasks: Tasks
+    backfills: Backfills
 
     @classmethod
     def of(cls, wiring: Wiring) -> "UseCases":
@@ -42,6 +44,7 @@ class UseCases:
             ledger=Ledger(store),
             previews=Previews(store),
             tasks=wiring.tasks,
+            backfills=wiring.backfills,
         )
 
 
