@@ -75,6 +75,16 @@ class PostgresTransaction:
         """Is the clock running?"""
         return PostgresHeartbeat(self._connection)
 
+    @cached_property
+    def ledger(self) -> PostgresLedger:
+        """What is read across schedules."""
+        return PostgresLedger(self._connection)
+
+    @cached_property
+    def keys(self) -> PostgresKeys:
+        """Answers by Idempotency-Key."""
+        return PostgresKeys(self._connection)
+
     def now(self) -> datetime:
         """The database's clock, at this statement."""
         return statement_time(self._connection)
