@@ -63,7 +63,8 @@ class InProgress(SchedulesError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Another request with this Idempotency-Key is being worked on; repeat yours in a second."
+            "Another request with this Idempotency-Key is being worked on; repeat yours in a "
+            "second."
         )
 
 

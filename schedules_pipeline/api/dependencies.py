@@ -6,11 +6,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.browsing import Browser
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
+from schedules_pipeline.services.store_port import Store
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.wiring import Wiring
@@ -21,28 +23,37 @@ class UseCases:
     """Everything that a request can want."""
 
     wiring: Wiring
+    store: Store
     agents: Agents
     schedules: Schedules
     editor: Editor
     triggers: Triggers
     ledger: Ledger
     previews: Previews
+    browser: Browser
     tasks: Tasks
 
     @classmethod
-    def of(cls, wiring: Wiring) -> "UseCases":
-        """On this process's store."""
-        store = wiring.store
+    def of(cls, wiring: Wiring, store: Store | None = None) -> "UseCases":
+        """On this process's store, or on another that stands for it."""
+        store = store or wiring.store
+        editor, tasks = Editor(store, wiring.rules), Tasks(store)
         return cls(
             wiring=wiring,
+            store=store,
             agents=Agents(store),
             schedules=Schedules(store, wiring.rules),
-            editor=Editor(store, wiring.rules),
+            editor=editor,
             triggers=Triggers(store),
-            ledger=Ledger(store),
+            ledger=Ledger(store, tasks.status),
             previews=Previews(store),
-            tasks=wiring.tasks,
+            browser=Browser(store, editor),
+            tasks=tasks,
         )
+
+    def on(self, store: Store) -> "UseCases":
+        """The same on another store; themselves when it is theirs."""
+        return self if store is self.store else UseCases.of(self.wiring, store)
 
 
 # Async, so that FastAPI does not spend a thread on each of them.

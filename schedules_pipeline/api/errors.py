@@ -13,6 +13,7 @@ from schedules_pipeline.errors import InvalidInput, SchedulesError
 Responses = dict[int | str, dict[str, Any]]
 
 INVALID = 10422
+REPEAT_IT = {"retry-after": "1"}
 MAX_PROBLEMS = 10
 MAX_TEXT = 2_000
 NOT_JSON = "body: send one JSON object with the header content-type: application/json"
@@ -48,6 +49,10 @@ BAD_REQUEST: Responses = {
     400: _documented(ErrorBody, "Well-formed, but the present state forbids it.")
 }
 NOT_FOUND: Responses = {404: _documented(ErrorBody, "There is no such thing.")}
+STALE: Responses = {412: _documented(ErrorBody, "`If-Match` names another version.")}
+IN_PROGRESS: Responses = {
+    409: _documented(ErrorBody, "The first request under this key is being worked on; repeat it.")
+}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -104,7 +109,9 @@ def _invalid(message: str) -> Response:
 
 def _plain(message: str, status: int) -> Response:
     return JSONResponse(
-        {"message": _speakable(message), "code": status, "data": None}, status_code=status
+        {"message": _speakable(message), "code": status, "data": None},
+        status_code=status,
+        headers=REPEAT_IT if status in (409, 503) else None,
     )
 
 

@@ -27,7 +27,7 @@ from schedules_pipeline.domain.policies import (
 from schedules_pipeline.services.live import ScheduleView
 from schedules_pipeline.services.managing import ScheduleDraft
 from schedules_pipeline.services.previewing import Explained
-from schedules_pipeline.services.store_port import Fire
+from schedules_pipeline.services.store_port import Fire, RecentFire
 
 NAME = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$|^[a-z0-9]$"
 MAX_CONTENT = 262_144
@@ -228,6 +228,22 @@ class CreatorPrincipal(BaseModel):
     account_id: str | None = None
 
 
+class RecentFireRow(BaseModel):
+    """One of the last fires, in short."""
+
+    id: str
+    nominal_at: datetime
+    trigger_type: str
+    state: str
+    reason: str | None
+    task_id: str | None
+
+    @classmethod
+    def of(cls, fire: RecentFire) -> "RecentFireRow":
+        """As it is shown."""
+        return cls(**{name: getattr(fire, name) for name in cls.model_fields})
+
+
 class Schedule(BaseModel):
     """A schedule, with what the clock makes of it at this moment."""
 
@@ -263,6 +279,10 @@ class Schedule(BaseModel):
     skipped_action_times: list[datetime]
     last_action_time: datetime | None
     num_actions_taken: int
+    recent_fires: list[RecentFireRow] = Field(
+        description="The last 10 whose time has come, newest first; live."
+    )
+    running_count: int = Field(description="How many fires are being delivered; live.")
     version: int = Field(description="Counts the edits.")
     catchup_policy: CatchupPolicy
     catchup_window_seconds: int
@@ -300,6 +320,8 @@ class Schedule(BaseModel):
             skipped_action_times=list(live.skipped_times) if live else [],
             last_action_time=live.last_fire_at if live else None,
             num_actions_taken=live.fire_count if live else 0,
+            recent_fires=[RecentFireRow.of(fire) for fire in live.recent] if live else [],
+            running_count=live.running_count if live else 0,
         )
 
 

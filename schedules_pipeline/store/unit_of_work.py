@@ -14,6 +14,8 @@ from schedules_pipeline.store.database import Database, statement_time
 from schedules_pipeline.store.dispatches import PostgresDispatches
 from schedules_pipeline.store.fires import PostgresFires
 from schedules_pipeline.store.heartbeat import PostgresHeartbeat
+from schedules_pipeline.store.keys import PostgresKeys
+from schedules_pipeline.store.ledger import PostgresLedger
 from schedules_pipeline.store.overlaps import PostgresOverlaps
 from schedules_pipeline.store.schedules import PostgresSchedules
 from schedules_pipeline.store.slices import PostgresSlices
