@@ -19,6 +19,7 @@ from schedules_pipeline.api import (
 from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
+from schedules_pipeline.api.request_log import RequestLog
 from schedules_pipeline.wiring import API_CONNECTIONS, Wiring
 
 DESCRIPTION = """
@@ -38,6 +39,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
     app.state.use_cases = UseCases.of(wiring)
     app.add_middleware(BodyLimit)
+    app.add_middleware(RequestLog)
     add_error_handlers(app)
     for noun in (health, agents, browsing, schedules, edits, ledger, previews, tasks):
         app.include_router(noun.router)

@@ -279,7 +279,9 @@ def test_the_change_history_can_only_be_appended_to(
 
 def test_no_index_on_fires_names_a_column_that_its_life_updates(store: PostgresStore) -> None:
     """Else an update is not HOT, and costs four times as much."""
-    fixed = {"id", "schedule_id", "nominal_at", "slice_key", "forced", "trigger_type"}
+    fixed = {
+        "id", "schedule_id", "agent_id", "nominal_at", "slice_key", "forced", "trigger_type",
+    }  # fmt: skip
     rows = query(
         store,
         """
