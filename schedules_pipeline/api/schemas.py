@@ -6,7 +6,7 @@ Unknown fields are ignored; in answers every key is present.
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from schedules_pipeline.api.fields import INT32_MAX, STORABLE, AwareInstant, Instant, Int32, Json
 from schedules_pipeline.domain.cadence import (
@@ -135,6 +135,20 @@ class InitialInput(BaseModel):
 class ScheduleCreate(CadenceFields, PolicyFields):
     """A new schedule."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "daily-report",
+                    "cron_expression": "0 9 * * mon-fri",
+                    "timezone": "Europe/Berlin",
+                    "initial_input": {"content": "Write the daily report."},
+                    "task_metadata": {"team": "x"},
+                }
+            ]
+        }
+    )
+
     name: Name = Field(
         description="Unique among the agent's schedules: lower-case letters, digits, hyphens.",
         examples=["daily-report"],
@@ -169,6 +183,10 @@ class ScheduleUpdate(BaseModel):
     An explicit null changes nothing for `name`, `timezone`, `paused` and `initial_input`, and
     resets every other field. Setting one kind of cadence clears the others.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"cron_expression": "30 8 * * mon-fri", "max_fires": 250}]}
+    )
 
     name: Name | None = None
     description: Description | None = None
@@ -210,11 +228,17 @@ class ScheduleUpdate(BaseModel):
 class Noted(BaseModel):
     """Why, for whoever reads the change history."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"note": "The office is closed"}]})
+
     note: Annotated[str, Field(max_length=10_000), STORABLE] | None = None
 
 
 class OneOccurrence(BaseModel):
     """An occurrence, by its nominal time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"scheduled_time": "2027-06-23T08:30:00+02:00"}]}
+    )
 
     scheduled_time: AwareInstant
 
@@ -384,6 +408,19 @@ class FireList(BaseModel):
 
 class PreviewRequest(CadenceFields):
     """A cadence that need not be saved, and from when on it is to be looked at."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "cron_expression": "30 2 * * *",
+                    "timezone": "Europe/Berlin",
+                    "from": "2027-03-27T12:00:00Z",
+                    "count": 2,
+                }
+            ]
+        }
+    )
 
     from_: Instant | None = Field(default=None, alias="from", description="Exclusive; now if null.")
     count: Annotated[Int32, Field(ge=1, le=1_000)] = 10

@@ -90,7 +90,12 @@ def _live_data(schedule: Schedule, activity: ScheduleActivity) -> LiveData | Non
         return None
     return LiveData(
         next_times=next_times,
-        skipped_times=activity.skipped,
+        # Its due time decides: until then a skip can be taken back.
+        skipped_times=tuple(
+            nominal
+            for nominal in activity.skipped
+            if due_at(schedule.cadence, schedule.id, nominal) > activity.seen_at
+        ),
         last_fire_at=activity.last_fire_at,
         fire_count=activity.fire_count,
         recent=activity.recent,

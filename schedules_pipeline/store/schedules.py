@@ -92,7 +92,9 @@ ACTIVITY = text("""
                    and f.due_at > statement_timestamp()
                  order by f.nominal_at limit :most) as planned_ahead,
            array(select k.nominal_at from schedule_skips k
-                 where k.schedule_id = c.schedule_id and k.nominal_at > statement_timestamp()
+                 where k.schedule_id = c.schedule_id
+                   and k.nominal_at
+                       > statement_timestamp() - make_interval(secs => s.jitter_seconds)
                  order by k.nominal_at) as skipped,
            array(select jsonb_build_array(f.id, f.nominal_at, f.trigger_type, f.state, f.reason,
                                           f.task_id)

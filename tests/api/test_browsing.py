@@ -14,7 +14,8 @@ from tests.api.factories import Api, agent_body, schedule_body
 
 def _found(client: httpx.Client, **query: Any) -> list[str]:
     """The names on all pages."""
-    names, cursor = [], {}
+    names: list[str] = []
+    cursor: dict[str, str] = {}
     while True:
         response = client.get("/schedules", params={**query, **cursor})
         assert response.status_code == 200, response.text

@@ -98,6 +98,7 @@ def test_an_error_nobody_thought_of_leaks_nothing(http: httpx.Client, own_databa
         "code": 500,
         "data": None,
     }
+    assert len(response.headers["x-request-id"]) == 32
 
 
 def test_the_openapi_document_states_version_limits_and_error_shapes(client: httpx.Client) -> None:
