@@ -6,6 +6,7 @@ import sys
 BENCHES = {
     "occurrences": "next occurrences per second, beside other cron libraries",
     "delivery": "fires per second of the HTTP side alone",
+    "worker": "how late inputs are that one slice's worker sends, without Dagster (3 min)",
     "lateness": "how late inputs reach the agent (5 min)",
     "burst": "2,000 fires at one instant, also beside 500 that hang (15 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",

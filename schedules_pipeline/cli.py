@@ -167,5 +167,48 @@ def preview(
     click.echo(table(explain(cadence, Span(after=after, count=count), now)))
 
 
+@main.command()
+@click.argument("agent")
+@click.argument("schedule")
+@click.option("--from", "from_at", type=INSTANT, required=True, help="Inclusive.")
+@click.option("--to", "to_at", type=INSTANT, required=True, help="Inclusive.")
+@click.option("--allow-all", is_flag=True, help="At once, instead of one after another.")
+@click.option("--force", is_flag=True, help="Once more what was delivered or skipped.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would do.")
+def backfill(
+    agent: str,
+    schedule: str,
+    from_at: datetime,
+    to_at: datetime,
+    allow_all: bool,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Deliver what the SCHEDULE of an AGENT (both by name) did not deliver in a range of the past.
+
+    At most 10,000 occurrences at a time. Needs SCHEDULES_DATABASE_URL.
+    """
+    from schedules_pipeline.services.backfilling import BackfillOrder
+    from schedules_pipeline.settings import Settings
+    from schedules_pipeline.wiring import Wiring
+
+    order = BackfillOrder(from_at=from_at, to_at=to_at, allow_all=allow_all, force=force)
+    wiring = Wiring(Settings.load(), pool_size=1)
+    try:
+        agent_id = wiring.agents.get_by_name(agent).id
+        schedule_id = wiring.schedules.get_by_name(agent_id, schedule).schedule.id
+        if dry_run:
+            would = wiring.backfills.forecast(agent_id, schedule_id, order)
+            click.echo(
+                f"{would.instants} occurrences: {would.new} new, {would.redriven} redriven, "
+                f"{would.forced} forced, {would.left} left as they are. Nothing was changed."
+            )
+            return
+        made = wiring.backfills.start(agent_id, schedule_id, order, {"principal_type": "cli"})
+        click.echo(f"Backfill {made.id}: {made.instants_count} occurrences.")
+    finally:
+        wiring.close()
+
+
 if __name__ == "__main__":
     main()

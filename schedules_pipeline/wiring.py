@@ -9,6 +9,7 @@ from functools import cached_property
 from schedules_pipeline.delivery.acp import Timeouts
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.errors import StartupError
+from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.demo import seed_demo
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher, DispatchRules
@@ -84,6 +85,11 @@ class Wiring:
     def schedules(self) -> Schedules:
         """The use cases of schedules."""
         return Schedules(self.store, self.rules)
+
+    @cached_property
+    def backfills(self) -> Backfills:
+        """The use cases of backfills."""
+        return Backfills(self.store)
 
     @cached_property
     def tasks(self) -> Tasks:

@@ -39,6 +39,14 @@ BACKFILL_STATUS = """
     query ($backfill: String!) {
       partitionBackfillOrError(backfillId: $backfill) { ... on PartitionBackfill { status } } }
 """
+PARTITIONS = """
+    query ($repository: RepositorySelector!) {
+      partitionSetOrError(
+        repositorySelector: $repository, partitionSetName: "agent_runs_partition_set") {
+        __typename
+        ... on PartitionSet { partitionStatusesOrError { __typename
+          ... on PartitionStatuses { results { partitionName runStatus } } } } } }
+"""
 RUNS_OF = """
     query ($tags: [ExecutionTag!]) {
       runsOrError(filter: {tags: $tags, statuses: [SUCCESS, FAILURE]}) {
@@ -100,6 +108,48 @@ def test_each_click_delivers_exactly_what_failed_once_under_a_key_of_its_own(
     assert states == {"delivered"}
 
 
+def test_hours_that_the_clock_missed_show_as_missing_and_a_backfill_delivers_them_once(
+    stack: Stack, agent: RunningAgent
+) -> None:
+    agent_id = stack.register("outage", agent.url)
+    schedule = stack.create(agent_id, name="quarterly", interval_seconds=900)
+    now = int(stack.database_time())
+    hour = datetime.fromtimestamp(now - now % 3600 - 2 * 3600, UTC)
+    # As an outage of two hours leaves it: a clock that stands at an occurrence long past.
+    stack.sql(
+        f"update schedule_clock set next_nominal_at = '{hour}', next_due_at = '{hour}' "
+        f"where schedule_id = '{schedule['id']}' returning 1"
+    )
+    keys = [f"{hour + timedelta(hours=n):%Y-%m-%dT%H:%M:%SZ}/missed" for n in range(2)]
+    stack.wait_for(lambda: set(keys) <= set(_missing_partitions(stack)), timeout=60)
+
+    assert _backfill(stack, keys) == "COMPLETED_SUCCESS"
+    expected = {f"{hour + timedelta(minutes=15 * n):%Y-%m-%dT%H:%M:%SZ}": 1 for n in range(8)}
+    assert _missed_times(agent, schedule, before=hour + timedelta(hours=2)) == expected
+    assert _backfill(stack, keys) == "COMPLETED_SUCCESS"
+    assert _missed_times(agent, schedule, before=hour + timedelta(hours=2)) == expected
+    assert not set(keys) & set(_missing_partitions(stack))
+
+
+def _missing_partitions(stack: Stack) -> list[str]:
+    """The job's partitions that no run succeeded for, as its page shows them."""
+    answer = stack.graphql(PARTITIONS, repository=REPOSITORY)["partitionSetOrError"]
+    statuses = answer["partitionStatusesOrError"]["results"]
+    return [each["partitionName"] for each in statuses if each["runStatus"] != "SUCCESS"]
+
+
+def _missed_times(
+    agent: RunningAgent, schedule: dict[str, Any], before: datetime
+) -> dict[str, int]:
+    """How often the agent received the input of each of the schedule's occurrences before that."""
+    times = Counter(
+        request["task_metadata"]["fire_time"]
+        for request in agent.received("event/send")
+        if request["task_metadata"]["schedule_id"] == schedule["id"]
+    )
+    return {time: n for time, n in times.items() if datetime.fromisoformat(time) < before}
+
+
 def _settled(stack: Stack, schedules: list[dict[str, Any]], state: str) -> list[tuple[str, str]]:
     """(fire, slice) of each schedule's one fire, once all are in that state and settled slices."""
     ids = ", ".join(f"'{schedule['id']}'" for schedule in schedules)
@@ -116,12 +166,13 @@ def _settled(stack: Stack, schedules: list[dict[str, Any]], state: str) -> list[
 
 
 def _keys(agent: RunningAgent) -> dict[str, int]:
-    """How often each input was received by the mended agent."""
+    """How often each input was received by the agent that was mended."""
     return dict(
         Counter(
             request["idempotency_key"]
             for request in agent.received("event/send")
             if request["mode"] != "error500"
+            and request["task_metadata"]["display_name"].startswith("at-")
         )
     )
 

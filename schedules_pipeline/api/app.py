@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from schedules_pipeline.api import (
     agents,
+    backfills,
     browsing,
     edits,
     health,
@@ -41,7 +42,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog)
     add_error_handlers(app)
-    for noun in (health, agents, browsing, schedules, edits, ledger, previews, tasks):
+    for noun in (health, agents, browsing, schedules, edits, ledger, previews, tasks, backfills):
         app.include_router(noun.router)
     app.include_router(ledger.fires)
     app.include_router(edits.fires)

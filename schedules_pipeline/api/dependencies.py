@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.browsing import Browser
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
@@ -32,6 +33,7 @@ class UseCases:
     previews: Previews
     browser: Browser
     tasks: Tasks
+    backfills: Backfills
 
     @classmethod
     def of(cls, wiring: Wiring, store: Store | None = None) -> "UseCases":
@@ -49,6 +51,7 @@ class UseCases:
             previews=Previews(store),
             browser=Browser(store, editor),
             tasks=tasks,
+            backfills=Backfills(store),
         )
 
     def on(self, store: Store) -> "UseCases":

@@ -162,6 +162,9 @@ class ScheduleCreate(CadenceFields, PolicyFields):
         default=None, description="Kept with each task. At most 65,536 bytes of JSON, 32 deep."
     )
     initial_input: InitialInput
+    trigger_immediately: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="One fire at once, besides the cadence's."
+    )
 
     def to_draft(self) -> ScheduleDraft:
         """As the use case wants it."""
@@ -169,6 +172,7 @@ class ScheduleCreate(CadenceFields, PolicyFields):
             name=self.name,
             cadence=self.to_cadence(),
             policies=self.to_policies(),
+            trigger_immediately=self.trigger_immediately,
             initial_input=self.initial_input.model_dump(),
             description=self.description,
             paused=self.paused,

@@ -2,4 +2,5 @@
 
 import dagster as dg
 
-nominal_fire_times = dg.DynamicPartitionsDefinition(name="nominal_fire_times")
+PARTITION_SET = "nominal_fire_times"
+nominal_fire_times = dg.DynamicPartitionsDefinition(name=PARTITION_SET)

@@ -7,6 +7,7 @@ import dagster as dg
 
 from schedules_pipeline.defs.job import JOB_NAME
 from schedules_pipeline.defs.partitions import nominal_fire_times
+from schedules_pipeline.defs.pruning import Pruner
 from schedules_pipeline.defs.reaper import reap
 from schedules_pipeline.domain.emission import Emission
 from schedules_pipeline.errors import AnotherTick, SchemaMissing
@@ -16,10 +17,12 @@ from schedules_pipeline.wiring import Wiring
 
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 ENDED_PER_TICK = 200
+NOTHING_DUE = "Nothing is due that no run works already."
 
 
 def build_sensor(wiring: Wiring, job: dg.JobDefinition) -> dg.SensorDefinition:
     """`agent_run_schedules`: its toggle in the Dagster UI is the big pause switch."""
+    pruner = Pruner(wiring.clock.unsettled_keys)
 
     @dg.sensor(
         name="agent_run_schedules",
@@ -36,9 +39,13 @@ def build_sensor(wiring: Wiring, job: dg.JobDefinition) -> dg.SensorDefinition:
             # First: what a tick has emitted must reach Dagster, whatever comes after it.
             reap(context.instance, wiring.clock.silent_since(), wiring.clock.silent)
             emissions = wiring.clock.tick(ended_runs(context.instance))
+            announced = gap_of(context.cursor)
+            hours, newest_gap = wiring.clock.missed_hours(announced)
+            pruner.prune(context.instance)
         except (SchemaMissing, AnotherTick) as reason:
             return dg.SkipReason(str(reason))
-        return _requests(emissions)
+        # Dagster keeps the cursor together with the keys: what it did not store is said again.
+        return _requests(emissions, hours, None if newest_gap == announced else str(newest_gap))
 
     return agent_run_schedules
 
@@ -63,15 +70,23 @@ def ended_runs(instance: dg.DagsterInstance) -> EndedRuns:
     return ask
 
 
-def _requests(emissions: Sequence[Emission]) -> dg.SensorResult | dg.SkipReason:
-    if not emissions:
-        return dg.SkipReason("Nothing is due that no run works already.")
+def gap_of(cursor: str | None) -> int:
+    """The newest gap whose hours are partitions already. A cursor set by hand may be anything."""
+    return int(cursor) if cursor and cursor.isascii() and cursor.isdigit() else 0
+
+
+def _requests(
+    emissions: Sequence[Emission], missed_hours: Sequence[str], cursor: str | None
+) -> dg.SensorResult | dg.SkipReason:
+    # All of them, every time: one unknown key fails the whole evaluation.
+    keys = [*(emission.slice_key for emission in emissions), *missed_hours]
+    if not keys and cursor is None:
+        return dg.SkipReason(NOTHING_DUE)
     return dg.SensorResult(
-        run_requests=[_request(emission) for emission in emissions],
-        # All of them, every time: one unknown key fails the whole evaluation.
-        dynamic_partitions_requests=[
-            nominal_fire_times.build_add_request([e.slice_key for e in emissions])
-        ],
+        run_requests=[_request(emission) for emission in emissions] or None,
+        skip_reason=None if emissions else NOTHING_DUE,
+        dynamic_partitions_requests=[nominal_fire_times.build_add_request(keys)] if keys else None,
+        cursor=cursor,
     )
 
 

@@ -9,7 +9,8 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -18,11 +19,12 @@ from uuid import uuid4
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 from schedules_pipeline.delivery import envelopes
-from schedules_pipeline.delivery.connections import ATTEMPT, Attempt, open_transport
+from schedules_pipeline.delivery.connections import ATTEMPT, AgentConnector, Attempt, open_transport
 from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of
-from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.domain.schedule import Agent, JsonObject
 from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut, Unreachable
 from schedules_pipeline.services.platform_port import Assignment, Stop
 
@@ -62,7 +64,23 @@ class AcpClient:
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._tls = ssl.create_default_context()  # 20 ms: here, not before the first fire
+        self._connector: AgentConnector | None = None
         self._transport: AiohttpTransport | None = None
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
+        """Open a connection for each input that is due soon. Returns at once."""
+        for agent, number in inputs:
+            task = asyncio.create_task(self._open_ahead(agent.acp_url, number))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open_ahead(self, acp_url: str, number: int) -> None:
+        self._open_transport()
+        assert self._connector is not None
+        # Whatever is wrong there, the request that is to come meets with it too, and says so.
+        with suppress(Exception):
+            await self._connector.open_ahead(URL(str(_endpoint(acp_url))), number)
 
     async def create_task(self, assignment: Assignment) -> None:
         """`task/create`. Repeating it is safe: the task's id is the same each time."""
@@ -91,6 +109,9 @@ class AcpClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        for opening in self._opening:
+            opening.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         transport, self._transport = self._transport, None
         if transport is not None:
             await transport.aclose()
@@ -163,7 +184,8 @@ class AcpClient:
 
     def _open_transport(self) -> AiohttpTransport:
         if self._transport is None:
-            self._transport = open_transport(self._tls)
+            self._connector = AgentConnector(self._tls)
+            self._transport = open_transport(self._connector, self._tls)
         return self._transport
 
     def _in_our_terms(

@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 CONNECTIONS = 4_096
 """In all, to all agents: hung requests pile up here for up to `Timeouts.request` seconds."""
@@ -20,6 +21,9 @@ SPARED_FILES = 200
 KEEPALIVE_SECONDS = 1.5
 """How long an idle connection is kept: less than agents' servers keep it (gunicorn 2 s, uvicorn
 5 s), so that it is we who close it, and not the agent just as we write an input."""
+OPENED_AT_ONCE = 16
+AHEAD_TIMEOUT = aiohttp.ClientTimeout(connect=1.0, sock_connect=1.0)
+"""For connections that are opened before they are needed: by then it must be over."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,29 @@ class AgentConnector(aiohttp.TCPConnector):
         ATTEMPT.get().transport = connection.transport
         return connection
 
+    async def open_ahead(self, url: URL, number: int) -> None:
+        """Lay new connections in the pool; opened a few at a time, up to the first that fails."""
+        opened: list[Connection] = []
+        try:
+            for begun in range(0, number, OPENED_AT_ONCE):
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(OPENED_AT_ONCE, number - begun)):
+                        group.create_task(self._open_one(url, opened))
+        finally:
+            for connection in opened:
+                connection.release()
+
+    async def _open_one(self, url: URL, opened: list[Connection]) -> None:
+        # Nothing of this request is ever written: aiohttp takes the address from it.
+        address = aiohttp.ClientRequest("POST", url)
+        connection = await super().connect(address, [], AHEAD_TIMEOUT)
+        while connection.protocol in self._used:
+            # A kept one: laid back, it would seem to be used just now, and be kept for too long.
+            connection.close()
+            connection = await super().connect(address, [], AHEAD_TIMEOUT)
+        self._used.add(connection.protocol)
+        opened.append(connection)
+
     def _is_stale(self, connection: Connection) -> bool:
         """Whether a kept connection was closed by the agent and our event loop was too busy to see.
 
@@ -98,9 +125,9 @@ def _connection_limit() -> int:
     return max(1, min(CONNECTIONS, files - SPARED_FILES))
 
 
-def open_transport(tls: ssl.SSLContext) -> AiohttpTransport:
+def open_transport(connector: AgentConnector, tls: ssl.SSLContext) -> AiohttpTransport:
     """Connections for the running event loop: no cookies, no proxies from the environment."""
     session = aiohttp.ClientSession(
-        connector=AgentConnector(tls), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
     )
     return AiohttpTransport(client=session, verify=tls, trust_env=False)

@@ -1,12 +1,12 @@
 """The local platform: agents and tasks live in our Postgres, inputs go straight to the agents."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from schedules_pipeline.delivery.acp import AcpClient, Timeouts
-from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.domain.schedule import AcpType, Agent
 from schedules_pipeline.services.platform_port import Assignment, Stop
 
 
@@ -30,6 +30,10 @@ class LocalPlatform:
     def __init__(self, timeouts: Timeouts, tasks: Tasks) -> None:
         self._acp = AcpClient(timeouts)
         self._tasks = tasks
+
+    def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
+        """Open connections for what is due soon."""
+        self._acp.expect(inputs)
 
     async def create_task(self, assignment: Assignment) -> None:
         """Tell the agent of its task. A synchronous agent has no such call: nothing is sent."""

@@ -33,7 +33,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A fire that may be taken, locked. `seen_at` is the database's clock at that moment."""
+    """A fire that may be taken, locked. `seen_at` is the database's clock at that moment.
+
+    `in_turn`: a backfill's, which go one after another.
+    """
 
     id: str
     schedule_id: str
@@ -49,6 +52,7 @@ class Candidate:
     task_id: str | None
     claimed_at: datetime | None
     stop_requested_at: datetime | None
+    in_turn: bool
     seen_at: datetime
 
     @property
@@ -119,7 +123,7 @@ def judge(
     for candidate in ordered:
         verdict = (
             Verdict(candidate, Decision.WAIT)
-            if one_goes and not together and not candidate.asked_for
+            if one_goes and (candidate.in_turn or not (together or candidate.asked_for))
             else _judge_one(candidate, definition, Company(ahead=ahead, waiting=waiting), grace)
         )
         one_goes = one_goes or verdict.decision not in (Decision.END, Decision.HOLD)
@@ -141,6 +145,8 @@ def _judge_one(
     end = _end_without_delivery(candidate, definition, grace)
     if end is not None:
         return Verdict(candidate, Decision.END, *end)
+    if candidate.in_turn and any(other.unfinished for other in company.ahead):
+        return Verdict(candidate, Decision.WAIT)
     if candidate.asked_for or candidate.state is not FireState.PLANNED:
         return Verdict(candidate, Decision.DELIVER)
     newcomer = Newcomer(

@@ -151,6 +151,11 @@ def manual_fire_id(schedule_id: str, unique: str, at: datetime) -> str:
     return f"agent-run-schedule:{schedule_id}-manual-{unique}-{utc_stamp(at)}"
 
 
+def backfill_fire_id(schedule_id: str, unique: str, nominal_at: datetime) -> str:
+    """The id of one more fire of an occurrence that had its own already."""
+    return f"agent-run-schedule:{schedule_id}-backfill-{unique}-{utc_stamp(nominal_at)}"
+
+
 def task_name(schedule_id: str, fire_id: str) -> str:
     """The task's name at the platform: the key under which it exists once."""
     return f"scheduled-run:{schedule_id}:{fire_id}"

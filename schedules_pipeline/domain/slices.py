@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from schedules_pipeline.errors import InvalidInput
+
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 class SliceKind(StrEnum):
@@ -32,7 +35,12 @@ class Slice:
     @property
     def ends_at(self) -> datetime:
         """The first instant that is no longer this slice's."""
-        return self.starts_at + MINUTE
+        return self.starts_at + (HOUR if self.kind is SliceKind.MISSED else MINUTE)
+
+    @property
+    def worked_until(self) -> datetime:
+        """Until when its run stays up although it owes nothing: what is live may get more."""
+        return self.starts_at if self.kind is SliceKind.MISSED else self.ends_at
 
 
 def utc_stamp(instant: datetime) -> str:
@@ -43,6 +51,11 @@ def utc_stamp(instant: datetime) -> str:
 def floor_minute(instant: datetime) -> datetime:
     """The beginning of the minute that `instant` lies in."""
     return instant.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def floor_hour(instant: datetime) -> datetime:
+    """The beginning of the hour that `instant` lies in."""
+    return floor_minute(instant).replace(minute=0)
 
 
 def present_slice(now: datetime, *, answers_in_turn: bool) -> Slice:
@@ -81,8 +94,13 @@ def planning_frontier(now: datetime, horizon: timedelta) -> datetime:
 def slice_of(key: str) -> Slice:
     """The slice of that key.
 
-    Errors: ValueError when the key is no slice's.
+    Errors: InvalidInput when the key is no slice's.
     """
     stamp, _, kind = key.partition("/")
-    starts_at = datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    return Slice(SliceKind(kind or SliceKind.MINUTE), starts_at)
+    try:
+        starts_at = datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        return Slice(SliceKind(kind or SliceKind.MINUTE), starts_at)
+    except ValueError:
+        raise InvalidInput(
+            "partition", f"{key!r} is no slice key, such as 2026-06-24T09:00:00Z"
+        ) from None

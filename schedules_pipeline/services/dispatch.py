@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from schedules_pipeline.domain.slices import slice_of
+from schedules_pipeline.domain.slices import SliceKind, slice_of
 from schedules_pipeline.errors import DispatchEnded, NotFound, Unavailable
 from schedules_pipeline.services.store_port import Store, Transaction
 
@@ -38,6 +38,7 @@ class Dispatch:
         self._patient_until = float("inf")
         self._closing = threading.Event()
         self._heart: threading.Thread | None = None
+        self.by_person = False
 
     def begin(self, *, by_person: bool) -> None:
         """Insert the row and start the heartbeat. A person's run takes up what ended undelivered.
@@ -45,6 +46,7 @@ class Dispatch:
         Errors: NotFound when there is no such slice, when the run was declared ended before it
         began (it was slow, and its slice was given to another), or when another process works it.
         """
+        self.by_person = by_person
         if not self._write(lambda tx: self._begin(tx, by_person)):
             raise NotFound(
                 f"There is nothing to do for Dagster run {self.dagster_run_id}: either no fires "
@@ -55,6 +57,9 @@ class Dispatch:
         self._heart.start()
 
     def _begin(self, tx: Transaction, by_person: bool) -> bool:
+        if by_person and self.slice_key.endswith(f"/{SliceKind.MISSED}"):
+            # It is only a key in Dagster until somebody wants it.
+            tx.slices.open({slice_of(self.slice_key)}, tx.now())
         began = tx.dispatches.begin(
             self.dagster_run_id,
             self.slice_key,

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schedules_pipeline.domain.slices import slice_of
+from schedules_pipeline.domain.slices import SliceKind, slice_of
 from schedules_pipeline.services.auditing import AuditTrail
+from schedules_pipeline.services.backfilling import expand
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules
@@ -42,6 +43,7 @@ class Dispatcher:
         self._platform = platform
         self._rules = rules
         self._clock = DatabaseTime(store)
+        self._expanded = False
 
     def dispatch(self) -> None:
         """Deliver what the slice owes until its time is over. Idempotent.
@@ -51,9 +53,20 @@ class Dispatcher:
         """
         # Waits for a database that is away, and ends here when another has the slice by now.
         self._dispatch.prove()
+        self._expand()
         self._clock.measure()
-        if asyncio.run(self._work(slice_of(self._dispatch.slice_key).ends_at)):
+        if asyncio.run(self._work(slice_of(self._dispatch.slice_key).worked_until)):
             raise KeyboardInterrupt("the run was asked to stop; its slice goes on in another")
+
+    def _expand(self) -> None:
+        """A person wants an hour that the clock missed: its occurrences get their fires.
+
+        Once for each run: its second op delivers what the first planned.
+        """
+        hour = slice_of(self._dispatch.slice_key)
+        if hour.kind is SliceKind.MISSED and self._dispatch.by_person and not self._expanded:
+            expand(self._store, hour)
+            self._expanded = True
 
     def abandon(self) -> None:
         """A person cancelled the run: the tick ends what it owes."""

@@ -16,6 +16,7 @@ from schedules_pipeline.domain.slices import planning_frontier
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.errors import NotFound, Rejected
 from schedules_pipeline.services.live import ScheduleView, Seen, look, views
+from schedules_pipeline.services.manual_fires import insert_manual
 from schedules_pipeline.services.planning import PlanningRules, plan_at_once
 from schedules_pipeline.services.registering import require_agent, require_agent_now
 from schedules_pipeline.services.store_port import ScheduleActivity, Store, Transaction
@@ -33,6 +34,7 @@ class ScheduleDraft:
     policies: Policies = field(default_factory=Policies)
     description: str | None = None
     paused: bool = False
+    trigger_immediately: bool = False
     task_params: JsonObject | None = None
     task_metadata: JsonObject | None = None
 
@@ -46,6 +48,7 @@ class Schedules:
 
     def create(self, agent_id: str, draft: ScheduleDraft, principal: JsonObject) -> ScheduleView:
         """Insert the schedule and set its clock; what is due within the horizon is planned at once.
+        A draft may ask for one more fire, now: a manual trigger in the same transaction.
 
         Errors: NotFound (agent), InvalidCadence, Rejected (the name is taken).
         """
@@ -76,9 +79,13 @@ class Schedules:
         next_at = None if draft.paused else first_occurrence(schedule, now)
         if not tx.schedules.create(schedule, next_at, TZDATA_VERSION):
             raise Rejected(f"Run schedule '{draft.name}' already exists for agent '{agent_id}'")
-        if next_at is None or next_at[1] >= planning_frontier(now, self._rules.horizon):
+        soon = next_at is not None and next_at[1] < planning_frontier(now, self._rules.horizon)
+        if not soon and not draft.trigger_immediately:
             return _just_created(agent, schedule, next_at)
-        plan_at_once(tx, schedule.id, self._rules)
+        if draft.trigger_immediately:
+            insert_manual(tx, agent, schedule, now)
+        if soon:
+            plan_at_once(tx, schedule.id, self._rules)
         return look(tx, _method(agent), [schedule], live=1)
 
 

@@ -1,6 +1,6 @@
 """What the use cases need from outside, as protocols. `store/` and `delivery/` provide it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -49,6 +49,12 @@ class AgentPlatform(Protocol):
     The calls raise `errors.DeliveryError` (one of its leaves) and nothing else for whatever an
     agent does; none retries.
     """
+
+    def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
+        """So many inputs for each agent are due within a second or so. Returns at once.
+
+        A hint: what is done upon it must not fail anything.
+        """
 
     async def create_task(self, assignment: Assignment) -> None:
         """Tell the agent of its task. May be repeated: the task's id is the same each time."""

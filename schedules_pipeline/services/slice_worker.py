@@ -10,12 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from schedules_pipeline.domain.schedule import Agent
 from schedules_pipeline.errors import DeliveryError, DispatchEnded, Unavailable
-from schedules_pipeline.services.agenda import Agenda
-from schedules_pipeline.services.claiming import ClaimedFire, ClaimResult, claim
+from schedules_pipeline.services.agenda import Agenda, due_soon
+from schedules_pipeline.services.claiming import ClaimedFire, ClaimResult, claim, rehearse
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
@@ -26,12 +27,19 @@ from schedules_pipeline.services.slots import Slots
 from schedules_pipeline.services.store_port import OpenFire, Outcome, PreviousTask, Transaction
 
 T = TypeVar("T")
+Expected = Sequence[tuple[Agent, int]]
 
 LOOK_AGAIN_SECONDS = 1.0
 LARGEST_AGENDA = 5_000
+ANNOUNCED_AHEAD = timedelta(seconds=LOOK_AGAIN_SECONDS + 0.2)
+"""How long before its due time a fire is announced to the platform: by one look at least, and
+within the time that idle connections are kept (`delivery.connections.KEEPALIVE_SECONDS`)."""
+CLAIM_LEAD = timedelta(milliseconds=10)
+"""How long before a due time its claim begins: locks and definitions take some 4 ms, on a busy
+machine twice that. For so much longer an API writer may have to wait."""
+EARLY_RETRY = timedelta(milliseconds=2)
 LOCKED_RETRY = timedelta(milliseconds=20)
 WAITING_RETRY = timedelta(milliseconds=250)
-CLOCK_MARGIN_SECONDS = 0.0005
 FULL_RETRY_SECONDS = 0.05
 LAST_ANSWERS_SECONDS = 2.0
 LONGEST_QUESTION_SECONDS = 1.0
@@ -68,6 +76,7 @@ class SliceWorker:
         self._errands: set[asyncio.Task[None]] = set()
         self._previous: Mapping[str, PreviousTask] = {}
         self._looked_at = float("-inf")
+        self._announced_until = datetime.min.replace(tzinfo=UTC)
         self._stopping = False
 
     def stop(self) -> None:
@@ -84,12 +93,24 @@ class SliceWorker:
     async def work(self) -> None:
         """Errors: DispatchEnded when another run has been given this slice."""
         try:
+            await self._rehearse()
             while not self._stopping and await self._step():
                 pass
             if self._stopping:
                 await self._wait_for_answers()
         finally:
             await self._close()
+
+    async def _rehearse(self) -> None:
+        """On both threads at once, so that both connections are warm for the first fires."""
+        run = self._dispatch.dagster_run_id
+
+        def once() -> None:
+            self._dispatch.write(lambda tx: rehearse(tx, run))
+
+        await asyncio.gather(
+            self._in_thread(self._claims, once), self._in_thread(self._writes, once)
+        )
 
     async def _step(self) -> bool:
         """Claim what is due, or wait for what comes next. False when all is done."""
@@ -98,9 +119,10 @@ class SliceWorker:
         self._wake.clear()
         if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
             await self._look()
-        due = self._agenda.take(self._clock.now(), self._slots)
+        claim_at = self._claim_at()
+        due = self._agenda.take(claim_at, self._slots)
         if due:
-            await self._claim(due)
+            await self._claim(due, claim_at)
             return True
         if not self._agenda and not self._in_hand and self._clock.now() >= self._ends_at:
             # The agenda may be a second old, and something may have joined since.
@@ -113,25 +135,45 @@ class SliceWorker:
     async def _look(self) -> None:
         """Read what is open. Fires that join late are found here."""
         looked_at = time.monotonic()
-        found, previous = await self._in_thread(self._claims, self._read_open)
+        found, previous, expected = await self._in_thread(self._claims, self._read_open)
         self._previous = {each.schedule_id: each for each in previous}
         self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
+        self._platform.expect(expected)
         self._looked_at = looked_at
 
-    def _read_open(self) -> tuple[Sequence[OpenFire], Sequence[PreviousTask]]:
+    def _read_open(self) -> tuple[Sequence[OpenFire], Sequence[PreviousTask], Expected]:
+        """Open fires; tasks that may keep agents busy; inputs due soon, not yet announced."""
         run, key = self._dispatch.dagster_run_id, self._dispatch.slice_key
+        now = self._clock.now()
+        announced, until = max(self._announced_until, now), now + ANNOUNCED_AHEAD
 
-        def read(tx: Transaction) -> tuple[Sequence[OpenFire], Sequence[PreviousTask]]:
+        def read(tx: Transaction) -> tuple[Sequence[OpenFire], Sequence[PreviousTask], Expected]:
             self._clock.check(tx)
-            return tx.fires.open_in(key, run, LARGEST_AGENDA), tx.overlaps.previous_tasks(key)
+            found = tx.fires.open_in(key, run, LARGEST_AGENDA)
+            soon = due_soon(found, announced, until)
+            agents = tx.agents.find(soon) if soon else {}
+            expected = [(agent, soon[agent.id]) for agent in agents.values()]
+            return found, tx.overlaps.previous_tasks(key), expected
 
-        return self._dispatch.write(read)
+        read_now = self._dispatch.write(read)
+        self._announced_until = until
+        return read_now
 
-    async def _claim(self, due: Sequence[OpenFire]) -> None:
+    def _claim_at(self) -> datetime:
+        """The instant up to which fires are claimed now: the present one, or the next due time.
+
+        The latter only when nothing is due yet: what is late waits for nobody.
+        """
+        now = self._clock.now()
+        next_at = self._agenda.next_at(self._slots)
+        is_near = next_at is not None and now < next_at <= now + CLAIM_LEAD
+        return next_at if next_at is not None and is_near else now
+
+    async def _claim(self, due: Sequence[OpenFire], claim_at: datetime) -> None:
         # Slots first: while the claim is under way, second attempts take slots too.
         tickets = {fire.id: (fire.agent_id, self._slots.take(fire.agent_id)) for fire in due}
         busy = await self._with_open_tasks(due)
-        result = await self._in_thread(self._claims, lambda: self._claim_now(due, busy))
+        result = await self._in_thread(self._claims, lambda: self._claim_now(due, busy, claim_at))
         for claimed in result.claimed:
             _, ticket = tickets.pop(claimed.fire_id)
             self._in_hand[claimed.fire_id] = asyncio.create_task(self._see_to(claimed, ticket))
@@ -140,12 +182,21 @@ class SliceWorker:
         for stop in result.stops:
             self._run_errand(self._tell_to_stop(stop))
         now = self._clock.now()
+        # By our clock they are due; the database, which is right, will say so in a moment.
+        self._agenda.put_back(result.early, now + EARLY_RETRY)
         self._agenda.put_back(result.locked, now + LOCKED_RETRY)
-        self._agenda.put_back(result.waiting, now + WAITING_RETRY)
+        self._agenda.park(result.waiting, now + WAITING_RETRY)
 
-    def _claim_now(self, due: Sequence[OpenFire], busy: Collection[str]) -> ClaimResult:
+    def _claim_now(
+        self, due: Sequence[OpenFire], busy: Collection[str], claim_at: datetime
+    ) -> ClaimResult:
         run, grace = self._dispatch.dagster_run_id, self._grace
-        return self._dispatch.write(lambda tx: claim(tx, due, run, grace, busy))
+
+        def wait() -> None:
+            self._clock.sleep_until(claim_at)
+
+        until_due = wait if claim_at > self._clock.now() else None
+        return self._dispatch.write(lambda tx: claim(tx, due, run, grace, busy, until_due))
 
     async def _with_open_tasks(self, due: Sequence[OpenFire]) -> Collection[str]:
         """The fires whose tasks keep the agents of those due busy; most schedules mind no tasks.
@@ -197,6 +248,7 @@ class SliceWorker:
             log.exception("fire %s: its outcome could not be written", claimed.fire_id)
         finally:
             del self._in_hand[claimed.fire_id]
+            self._agenda.let_next_go(claimed.schedule_id, self._clock.now())
             self._wake.set()
 
     async def _wait(self) -> None:
@@ -207,8 +259,8 @@ class SliceWorker:
             # Nothing can be taken, whatever is due; nobody says when a request turns 2 s old.
             seconds = min(seconds, FULL_RETRY_SECONDS)
         elif next_at is not None:
-            until_due = (next_at - self._clock.now()).total_seconds() + CLOCK_MARGIN_SECONDS
-            seconds = min(seconds, until_due)
+            until_claim = (next_at - CLAIM_LEAD - self._clock.now()).total_seconds()
+            seconds = min(seconds, until_claim)
         # At least one turn of the loop, always: the fires in hand live in it.
         timer = asyncio.get_running_loop().call_later(max(seconds, 0), self._wake.set)
         await self._wake.wait()

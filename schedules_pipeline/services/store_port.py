@@ -299,6 +299,36 @@ class EndedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """A range of the past that a person wants delivered, and how far it has come.
+
+    `left_count`: instants whose fires were left as they are. `next_at`: the first instant that is
+    not in the ledger yet. `states`: its fires, counted by state.
+    """
+
+    id: str
+    schedule_id: str
+    from_at: datetime
+    to_at: datetime
+    overlap_policy: str
+    forced: bool
+    instants_count: int
+    left_count: int
+    next_at: datetime | None
+    created_at: datetime
+    states: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapOf:
+    """[from_at, to_at) of a schedule's time that its clock left behind."""
+
+    schedule_id: str
+    from_at: datetime
+    to_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousTask:
     """The task that a schedule's agent was given last; while it is not final, the agent is busy."""
 
@@ -346,6 +376,9 @@ class AgentRepository(Protocol):
         """The agent and the database's clock, with one statement."""
 
     def get_by_name(self, name: str) -> Agent | None: ...
+    def find(self, agent_ids: Collection[str]) -> Mapping[str, Agent]:
+        """Those of them that there are, by id."""
+
     def list(self, *, limit: int, offset: int) -> Sequence[Agent]: ...
 
 
@@ -518,6 +551,9 @@ class SliceRepository(Protocol):
 
     def over_but_open(self, now: datetime, limit: int) -> Sequence[str]: ...
 
+    def unsettled(self) -> Collection[str]:
+        """Keys of the slices that are not over."""
+
     def crowded(self, most: int) -> Slice | None:
         """The newest slice of synchronous agents, if so many of them are being worked."""
 
@@ -654,6 +690,47 @@ class OverlapRepository(Protocol):
         """End what waits: the schedule was deleted."""
 
 
+class BackfillRepository(Protocol):
+    """What persons want delivered of the past. The caller holds the schedule's clock."""
+
+    def insert(self, backfill: Backfill, actor: JsonObject) -> None: ...
+    def get(self, backfill_id: str) -> Backfill | None: ...
+    def being_fed(self, limit: int) -> Sequence[Backfill]: ...
+
+    def standing(self, schedule_id: str, nominals: Sequence[datetime]) -> Sequence[str]:
+        """What feeding these instants would find of each: `new`, `redrive` or its state."""
+
+    def feed(
+        self,
+        schedule: Schedule,
+        dated: Sequence[tuple[datetime, datetime]],
+        into: Slice,
+        now: datetime,
+        backfill_id: str | None,
+    ) -> int:
+        """Give these instants (nominal, due) their fires; returns how many it made or redrove."""
+
+    def feed_again(
+        self,
+        schedule: Schedule,
+        dated: Sequence[tuple[datetime, datetime]],
+        into: Slice,
+        now: datetime,
+        backfill_id: str,
+    ) -> int:
+        """A fire more for each instant whose own was delivered or skipped; returns how many."""
+
+    def advance(self, backfill_id: str, next_at: datetime | None, left: int) -> None: ...
+
+    def missed_since(self, gap_id: int, limit: int) -> Sequence[tuple[int, datetime, datetime]]:
+        """(id, from, to) of gaps that a clock left behind that was not running, by id."""
+
+    def gaps_in(
+        self, from_at: datetime, to_at: datetime, after: tuple[str, datetime] | None, limit: int
+    ) -> Sequence[GapOf]:
+        """Of schedules that still exist, by (schedule, from), those behind `after`."""
+
+
 class TaskRepository(Protocol):
     """Tasks of the local platform."""
 
@@ -698,6 +775,8 @@ class Transaction(Protocol):
     def dispatches(self) -> DispatchRepository: ...
     @property
     def fires(self) -> FireRepository: ...
+    @property
+    def backfills(self) -> BackfillRepository: ...
     @property
     def overlaps(self) -> OverlapRepository: ...
     @property

@@ -1,11 +1,12 @@
 """The tick: one evaluation of the clock. Everything in it can be cut off and done again."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.emission import Emission, choose
 from schedules_pipeline.errors import AnotherTick
+from schedules_pipeline.services.backfilling import feed_backfills, missed_hours
 from schedules_pipeline.services.planning import Planner, PlanningRules
 from schedules_pipeline.services.releasing import OpenTasks, release_waiting
 from schedules_pipeline.services.store_port import EndedRun, Heartbeat, Store, Transaction
@@ -44,9 +45,18 @@ class Clock:
         self._finish_ended(ended_runs)
         self._declare_dead()
         release_waiting(self._store, self._open_tasks)
+        feed_backfills(self._store)
         self._planner.plan(lambda: time.monotonic() > deadline)
         self._settle()
         return self._store.run(self._emit)
+
+    def missed_hours(self, after_gap: int) -> tuple[Sequence[str], int]:
+        """Keys of hours that the clock missed, and up to which gap they are known."""
+        return missed_hours(self._store, after_gap)
+
+    def unsettled_keys(self) -> Collection[str]:
+        """The slices that are not over."""
+        return self._store.run(lambda tx: tx.slices.unsettled())
 
     def silent_since(self) -> datetime | None:
         """A run without a heartbeat since then shows no sign of life; None: nobody can tell now.

@@ -4,15 +4,13 @@ They go out whatever the clock does: while the schedule is paused, outside its w
 limit, beside a fire that is under way.
 """
 
-from uuid import uuid4
-
-from schedules_pipeline.domain.fire import REOPENINGS, manual_fire_id
+from schedules_pipeline.domain.fire import REOPENINGS
 from schedules_pipeline.domain.slices import Slice, SliceKind, floor_minute
 from schedules_pipeline.errors import NotFound, Rejected
 from schedules_pipeline.services.managing import require_schedule
+from schedules_pipeline.services.manual_fires import insert_manual
 from schedules_pipeline.services.preconditions import ANY, Expected
 from schedules_pipeline.services.registering import require_agent
-from schedules_pipeline.services.releasing import slice_now
 from schedules_pipeline.services.store_port import Fire, Store, Transaction
 
 
@@ -33,12 +31,7 @@ class Triggers:
             tx.clocks.lock(schedule.id)
             schedule = require_schedule(tx, agent_id, schedule_id)
             expected.require(schedule)
-            now = tx.now()
-            fire_id = manual_fire_id(schedule.id, str(uuid4()), now)
-            present = slice_now(tx, require_agent(tx, agent_id).acp_type, now)
-            tx.slices.open({present}, now)
-            tx.fires.insert_manual(fire_id, schedule, now, present)
-            return fire_id
+            return insert_manual(tx, require_agent(tx, agent_id), schedule, tx.now())
 
         return self._store.run(trigger)
 

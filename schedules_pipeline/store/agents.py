@@ -1,7 +1,7 @@
 """Agents of the local platform."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, text
@@ -63,6 +63,14 @@ class PostgresAgents:
             {"name": name},
         ).first()
         return None if row is None else agent_from(row)
+
+    def find(self, agent_ids: Collection[str]) -> Mapping[str, Agent]:
+        """Those of them that there are, by id."""
+        rows = self._connection.execute(
+            text(f"select {AGENT_COLUMNS} from agents a where a.id = any(:ids)"),  # noqa: S608
+            {"ids": sorted(agent_ids)},
+        )
+        return {row.agent_id: agent_from(row) for row in rows}
 
     def list(self, *, limit: int, offset: int) -> Sequence[Agent]:
         """Newest first."""

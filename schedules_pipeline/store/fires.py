@@ -302,8 +302,12 @@ class PostgresFires:
                        f.state, f.attempts,
                        f.redrive_count, f.idempotency_key, f.schedule_version, f.task_id,
                        f.claimed_at, f.stop_requested_at,
+                       case when b.id is null then f.trigger_type = 'backfill'
+                            else b.overlap_policy = 'one_by_one' end as in_turn,
                        statement_timestamp() as seen_at
-                from fires f left join dispatches d on d.dagster_run_id = f.claimed_by
+                from fires f
+                left join dispatches d on d.dagster_run_id = f.claimed_by
+                left join backfills b on b.id = f.backfill_id
                 where f.id = any(:ids) and f.schedule_id = any(:schedule_ids) and (
                     f.state = 'planned'
                     or (f.state in ('claimed', 'task_created')

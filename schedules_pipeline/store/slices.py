@@ -134,6 +134,13 @@ class PostgresSlices:
             {"keys": sorted(slice_keys), "now": now},
         )
 
+    def unsettled(self) -> Collection[str]:
+        """Keys of the slices that are not over."""
+        rows = self._connection.execute(
+            text("select slice_key from slices where settled_at is null")
+        )
+        return set(rows.scalars())
+
     def crowded(self, most: int) -> Slice | None:
         """The newest slice of synchronous agents, if so many of them are being worked."""
         rows = self._connection.execute(

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 
 from schedules_pipeline.services.store_port import Transaction
 from schedules_pipeline.store.agents import PostgresAgents
+from schedules_pipeline.store.backfills import PostgresBackfills
 from schedules_pipeline.store.clocks import PostgresClocks
 from schedules_pipeline.store.database import Database, statement_time
 from schedules_pipeline.store.dispatches import PostgresDispatches
@@ -61,6 +62,11 @@ class PostgresTransaction:
     def fires(self) -> PostgresFires:
         """The ledger."""
         return PostgresFires(self._connection)
+
+    @cached_property
+    def backfills(self) -> PostgresBackfills:
+        """What persons want delivered of the past."""
+        return PostgresBackfills(self._connection)
 
     @cached_property
     def overlaps(self) -> PostgresOverlaps:

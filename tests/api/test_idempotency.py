@@ -183,6 +183,23 @@ def test_agents_and_previews_are_repeated_word_for_word(client: httpx.Client) ->
         assert json.loads(first.content) == again.json()
 
 
+def test_an_answer_under_a_key_has_the_form_of_one_without(api: Api) -> None:
+    made = api.created(trigger_immediately=True)
+    (recent,) = made["recent_fires"]
+    assert (recent["trigger_type"], recent["state"]) == ("manual", "planned")
+    path = f"{api.url}/{made['id']}"
+    range_ = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T03:00:00Z", "dry_run": True}
+    for act, body in (("backfill", range_), ("pause", {"note": "n"})):
+        plain = api.client.post(f"{path}/{act}", json=body)
+        keyed = _post(api, f"{path}/{act}", act, json=body)
+        assert plain.status_code == keyed.status_code == 200, keyed.text
+        changes = {"version", "updated_at"}
+        assert list(plain.json()) == list(keyed.json())
+        for name in plain.json().keys() - changes:
+            assert plain.json()[name] == keyed.json()[name]
+        assert plain.headers["content-type"] == keyed.headers["content-type"]
+
+
 def test_whoever_dies_between_the_deed_and_its_answer_has_done_nothing(
     store: PostgresStore,
 ) -> None:

@@ -7,6 +7,9 @@ import pytest
 
 from schedules_pipeline.defs.job import JOB_NAME, build_job
 from schedules_pipeline.defs.sensor import build_sensor, ended_runs
+from schedules_pipeline.domain.fire import GapReason
+from schedules_pipeline.domain.planning import Gap
+from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from schedules_pipeline.wiring import Wiring
@@ -23,9 +26,11 @@ from tests.ledger import (
 )
 
 
-def evaluate(wiring: Wiring, instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
+def evaluate(
+    wiring: Wiring, instance: dg.DagsterInstance, cursor: str | None = None
+) -> dg.SensorResult | dg.SkipReason:
     sensor = build_sensor(wiring, build_job(wiring))
-    with dg.build_sensor_context(instance=instance) as context:
+    with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
         found = sensor(context)
     assert isinstance(found, dg.SensorResult | dg.SkipReason)
     return found
@@ -99,6 +104,42 @@ def test_it_is_on_by_default_and_looks_as_often_as_dagster_does(wiring: Wiring) 
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert sensor.minimum_interval_seconds == 1
     assert sensor.job_name == JOB_NAME
+
+
+# --- hours that the clock missed ------------------------------------------------------------------
+
+
+def a_gap_of_two_hours(store: PostgresStore) -> list[str]:
+    """Left behind eleven seconds ago; returns the hours' keys."""
+    hour = floor_hour(database_now(store)) - timedelta(hours=3)
+    gap = Gap(from_at=hour, to_at=hour + timedelta(hours=2), reason=GapReason.COALESCED)
+    schedule = a_schedule(store, stopped=True)
+    store.run(lambda tx: tx.fires.insert_gap(schedule.id, gap))
+    query(store, "update gaps set created_at = created_at - interval '11 seconds'")
+    return [Slice(SliceKind.MISSED, hour + timedelta(hours=n)).key for n in range(2)]
+
+
+def test_missed_hours_become_partitions_once_and_nothing_is_run_for_them(
+    store: PostgresStore, wiring: Wiring, instance: dg.DagsterInstance
+) -> None:
+    hours = a_gap_of_two_hours(store)
+    found = evaluate(wiring, instance)
+    assert isinstance(found, dg.SensorResult)
+    assert not found.run_requests
+    (added,) = found.dynamic_partitions_requests or []
+    assert added.partition_keys == hours
+    assert found.cursor == str(one(store, "select max(id) from gaps"))
+    # What Dagster did not store is said again; what it stored is not.
+    assert isinstance(evaluate(wiring, instance), dg.SensorResult)
+    assert isinstance(evaluate(wiring, instance, cursor=found.cursor), dg.SkipReason)
+
+
+@pytest.mark.parametrize("cursor", ["", "yesterday", "-1", "²"])
+def test_a_cursor_set_by_hand_may_be_anything(
+    store: PostgresStore, wiring: Wiring, instance: dg.DagsterInstance, cursor: str
+) -> None:
+    a_gap_of_two_hours(store)
+    assert isinstance(evaluate(wiring, instance, cursor=cursor), dg.SensorResult)
 
 
 # --- Dagster's word on which runs ended -----------------------------------------------------------

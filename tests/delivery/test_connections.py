@@ -15,7 +15,7 @@ from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.errors import AgentError, TimedOut, Unreachable
 from tests.agents import RunningAgent, start_agent
-from tests.delivery.factories import NoTasks, make_assignment
+from tests.delivery.factories import NoTasks, make_agent, make_assignment
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = (
@@ -234,6 +234,82 @@ def test_a_connection_is_used_again_and_closed_before_any_agent_would_close_it(
             await asyncio.sleep(0.3)
             await platform.send_input(make_assignment(url))
             assert len(made) == 2
+
+    asyncio.run(run())
+
+
+async def opened_ahead(platform: LocalPlatform) -> None:
+    await asyncio.gather(*platform._acp._opening)
+
+
+def test_connections_for_expected_inputs_are_open_before_the_inputs_go_out() -> None:
+    made: list[int] = []
+
+    async def run() -> None:
+        async with open_server(count_connections(made)) as url, open_platform() as platform:
+            platform.expect([(make_agent(url), 20)])
+            await opened_ahead(platform)
+            sends = [platform.send_input(make_assignment(url)) for _ in range(20)]
+            await asyncio.gather(*sends)
+            assert len(made) == 20
+
+    asyncio.run(run())
+
+
+def test_a_kept_connection_is_not_taken_for_a_new_one() -> None:
+    """Its idle time counts from its last request, not from when others were opened beside it."""
+    made: list[int] = []
+
+    async def run() -> None:
+        async with open_server(count_connections(made)) as url, open_platform() as platform:
+            await platform.send_input(make_assignment(url))
+            platform.expect([(make_agent(url), 2)])
+            await opened_ahead(platform)
+            await asyncio.gather(*(platform.send_input(make_assignment(url)) for _ in range(2)))
+            assert len(made) == 3
+
+    asyncio.run(run())
+
+
+def test_an_expected_connection_that_its_agent_closed_is_not_written_to() -> None:
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(OK)
+
+    async def run() -> None:
+        async with open_platform() as platform:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+                platform.expect([(make_agent(url), 1)])
+                await opened_ahead(platform)
+                listener.accept()[0].close()  # its end has come, our event loop has not seen it
+                sending = asyncio.create_task(platform.send_input(make_assignment(url)))
+                await asyncio.gather(sending, asyncio.to_thread(answer, listener))
+
+    asyncio.run(run())
+
+
+@pytest.mark.filterwarnings("error")
+def test_agents_that_cannot_be_reached_ahead_of_time_harm_nobody() -> None:
+    made: list[int] = []
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            refusing = f"http://127.0.0.1:{gone.getsockname()[1]}"
+        # TLS to one that accepts and says nothing; no address at all; nobody there.
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            hanging = f"https://127.0.0.1:{silent.getsockname()[1]}"
+            async with open_server(count_connections(made)) as url, open_platform() as platform:
+                bad = [hanging, "no address", "http://[::1", "http://", refusing]
+                platform.expect([(make_agent(each), 64) for each in bad])
+                platform.expect([(make_agent(url), 1)])
+                await platform.send_input(make_assignment(url))
+                error = await failed_input(refusing)
+                assert "Connection refused" in str(error)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left
 
     asyncio.run(run())
 

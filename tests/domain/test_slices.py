@@ -13,6 +13,7 @@ from schedules_pipeline.domain.slices import (
     slice_of,
     utc_stamp,
 )
+from schedules_pipeline.errors import InvalidInput
 
 NOON = datetime(2026, 6, 24, 12, 0, tzinfo=UTC)
 GRACE = timedelta(seconds=60)
@@ -24,6 +25,7 @@ GRACE = timedelta(seconds=60)
         (SliceKind.MINUTE, "2026-06-24T12:00:00Z"),
         (SliceKind.SYNC, "2026-06-24T12:00:00Z/sync"),
         (SliceKind.BACKLOG, "2026-06-24T12:00:00Z/backlog"),
+        (SliceKind.MISSED, "2026-06-24T12:00:00Z/missed"),
     ],
 )
 def test_a_key_names_minute_and_kind_and_says_when_the_slice_ends(
@@ -31,12 +33,13 @@ def test_a_key_names_minute_and_kind_and_says_when_the_slice_ends(
 ) -> None:
     made = Slice(kind, NOON)
     assert made.key == key
-    assert slice_of(key).ends_at == made.ends_at == NOON + timedelta(minutes=1)
+    lasts = timedelta(hours=1) if kind is SliceKind.MISSED else timedelta(minutes=1)
+    assert slice_of(key).ends_at == made.ends_at == NOON + lasts
 
 
 @pytest.mark.parametrize("key", ["", "today", "2026-06-24T12:00:00Z/later", "2026-06-24"])
 def test_what_is_no_slices_key_is_refused(key: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(InvalidInput, match="is no slice key, such as 2026-06-24T09:00:00Z"):
         slice_of(key)
 
 

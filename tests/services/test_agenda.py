@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from schedules_pipeline.services import slots as slots_module
-from schedules_pipeline.services.agenda import Agenda
+from schedules_pipeline.services.agenda import Agenda, due_soon
 from schedules_pipeline.services.slots import Slots
 from schedules_pipeline.services.store_port import OpenFire
 
@@ -109,3 +109,15 @@ def test_a_refill_replaces_what_was_known(slots: Slots) -> None:
     agenda.refill(fires("a", 3))
     agenda.refill(fires("b", 1))
     assert agents(agenda.take(NOON, slots)) == {"b": 1}
+
+
+def test_what_is_due_soon_is_counted_by_agent_and_never_exceeds_the_slots(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    soon = NOON + timedelta(seconds=1)
+    known = [fire("a", 1), fire("a", 2, 0.5), fire("a", 3, 1), fire("b", 1, 1), fire("b", 2, 1.1)]
+    assert due_soon(known, NOON, soon) == {"a": 2, "b": 1}
+    crowds = [each for agent in "cdefghijkl" for each in fires(agent, 90, 1)]
+    counted = due_soon(crowds, NOON, soon)
+    assert set(counted.values()) == {64}
+    assert sum(counted.values()) == 512

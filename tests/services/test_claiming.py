@@ -1,6 +1,7 @@
 """The claim's transaction: who is taken, who ends, who waits, and what is counted."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from sqlalchemy import event, text
 from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.fire import FireReason, FireState, task_id, task_name
 from schedules_pipeline.domain.schedule import AgentStatus
-from schedules_pipeline.services.claiming import ClaimResult, claim
-from schedules_pipeline.services.store_port import OpenFire
+from schedules_pipeline.services.claiming import ClaimResult, claim, rehearse
+from schedules_pipeline.services.outcomes import write_outcomes
+from schedules_pipeline.services.store_port import OpenFire, Outcome
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import (
     GRACE,
@@ -112,7 +114,7 @@ def test_one_that_is_early_by_the_databases_clock_is_to_be_asked_for_again(
     (due,) = many_fires(store, an_agent(store), key, 1)
     result = take(store, key)
     assert [each.fire_id for each in result.claimed] == [due]
-    assert [each.id for each in result.locked] == [early]
+    assert [each.id for each in result.early] == [early]
     assert end_of(store, early) == ("planned", None)
 
 
@@ -257,3 +259,116 @@ def test_a_claim_of_a_hundred_takes_a_handful_of_statements(
     result = store.run(lambda tx: claim(tx, wanted, run, GRACE))
     assert len(result.claimed) == 100
     assert len(statements) <= 8
+
+
+# --- claims that begin before their due time ------------------------------------------------------
+
+
+def test_a_claim_that_waits_holds_the_schedule_but_carries_what_its_agent_is_by_then(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    agent = an_agent(store)
+    schedule = a_schedule(store, agent, stopped=True)
+    fire = a_fire(store, schedule, key, database_now(store))
+    wanted = look(store, key)
+
+    def meanwhile() -> None:
+        # An edit has to wait until we commit, and so cannot have been answered before that.
+        assert store.run(lambda tx: tx.clocks.lock_free({schedule.id})) == set()
+        moved = replace(agent, acp_url="http://127.0.0.1:7/moved")
+        store.run(lambda tx: tx.agents.register(moved))
+
+    (claimed,) = store.run(lambda tx: claim(tx, wanted, run, GRACE, until_due=meanwhile)).claimed
+    assert claimed.fire_id == fire
+    assert claimed.assignment.agent.acp_url == "http://127.0.0.1:7/moved"
+
+
+def test_an_agent_deleted_while_a_claim_waits_gets_nothing(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    agent = an_agent(store)
+    fire = a_fire(store, a_schedule(store, agent, stopped=True), key, database_now(store))
+    wanted = look(store, key)
+    deleted = replace(agent, status=AgentStatus.DELETED)
+
+    def meanwhile() -> None:
+        store.run(lambda tx: tx.agents.register(deleted))
+
+    assert store.run(lambda tx: claim(tx, wanted, run, GRACE, until_due=meanwhile)).claimed == []
+    assert end_of(store, fire) == ("skipped", "agent_deleted")
+
+
+def test_a_fire_that_ends_while_its_claim_waits_is_not_claimed(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    (fire,) = many_fires(store, an_agent(store), key, 1)
+    wanted = look(store, key)
+
+    def meanwhile() -> None:
+        query(
+            store,
+            "update fires set state = 'cancelled', reason = :why, finished_at = now()",
+            why=FireReason.RUN_CANCELLED.value,
+        )
+
+    assert store.run(lambda tx: claim(tx, wanted, run, GRACE, until_due=meanwhile)).claimed == []
+    assert end_of(store, fire) == ("cancelled", "run_cancelled")
+
+
+def test_a_claim_that_waited_too_short_a_time_takes_nothing(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    (early,) = many_fires(store, an_agent(store), key, 1, due_in=5)
+    wanted = look(store, key)
+    result = store.run(lambda tx: claim(tx, wanted, run, GRACE, until_due=lambda: None))
+    assert (result.claimed, [each.id for each in result.early]) == ([], [early])
+    assert end_of(store, early) == ("planned", None)
+
+
+def test_a_claim_does_not_wait_when_others_hold_all_its_schedules(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    schedule = a_schedule(store, stopped=True)
+    a_fire(store, schedule, key, database_now(store))
+    wanted = look(store, key)
+    waits: list[str] = []
+    with store.transaction() as connection:
+        connection.execute(text("select 1 from schedule_clock for update"))
+        result = store.run(
+            lambda tx: claim(tx, wanted, run, GRACE, until_due=lambda: waits.append(""))
+        )
+    assert (list(result.locked), waits) == (list(wanted), [])
+
+
+def test_a_rehearsal_runs_every_statement_of_a_claim_and_its_outcome_and_changes_nothing(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    many_fires(store, an_agent(store), key, 1)
+    wanted = look(store, key)
+    everything = "select * from fires, schedule_clock, dispatches"
+    before = query(store, everything)
+    with store.transaction() as connection:
+        engine = connection.engine
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    store.run(lambda tx: rehearse(tx, run))
+    rehearsed = set(statements)
+    assert query(store, everything) == before
+    assert not query(store, "select 1 from tasks")
+    statements.clear()
+
+    (claimed,) = store.run(lambda tx: claim(tx, wanted, run, GRACE, until_due=lambda: None)).claimed
+    outcome = Outcome(
+        fire_id=claimed.fire_id,
+        schedule_id=claimed.schedule_id,
+        pause_after_failures=None,
+        state=FireState.TASK_CREATED,
+        attempts=0,
+        reason=None,
+        error=None,
+        sent_at=None,
+        reply_excerpt=None,
+        possible_duplicate=False,
+    )
+    store.run(lambda tx: write_outcomes(tx, [outcome], run))
+    assert set(statements) == rehearsed

@@ -36,3 +36,13 @@ def test_a_good_reckoning_is_kept_whatever_noise_a_look_brings(store: PostgresSt
         store.run(clock.check)
 
     assert clock._origin == measured
+
+
+def test_sleeping_until_an_instant_ends_after_it_by_the_databases_clock(
+    store: PostgresStore,
+) -> None:
+    clock = DatabaseTime(store)
+    for ahead in (timedelta(milliseconds=30), timedelta(milliseconds=-30)):
+        until = clock.now() + ahead
+        clock.sleep_until(until)
+        assert store.now() >= until

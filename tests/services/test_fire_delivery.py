@@ -1,13 +1,14 @@
 """One claimed fire, step by step: what is written before what, and when nothing more is sent."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 
 from schedules_pipeline.domain.fire import FireReason, FireState
+from schedules_pipeline.domain.schedule import Agent
 from schedules_pipeline.errors import AgentError, DispatchEnded, TimedOut
 from schedules_pipeline.services.claiming import ClaimedFire
 from schedules_pipeline.services.database_time import DatabaseTime
@@ -56,6 +57,9 @@ class Story:
     kept: Callable[[Outcome], bool] = lambda _outcome: True
     events: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+
+    def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
+        raise NotImplementedError("one fire expects nothing")
 
     async def create_task(self, assignment: Assignment) -> None:
         self.events.append("create")

@@ -166,6 +166,64 @@ def test_a_worker_whose_clock_is_ahead_delivers_nothing_early(
     assert due <= sent_at[0] < due + seconds(0.5)
 
 
+def test_a_claim_begins_before_its_due_time_and_its_inputs_go_out_after_it(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "CLAIM_LEAD", seconds(0.3))
+    began: list[datetime] = []
+    really_sleep_until = DatabaseTime.sleep_until
+
+    def sleep_until(clock: DatabaseTime, instant: datetime) -> None:
+        began.append(clock.now())
+        really_sleep_until(clock, instant)
+
+    monkeypatch.setattr(DatabaseTime, "sleep_until", sleep_until)
+    key = past_slice(store)
+    due = database_now(store) + seconds(1)
+    fires = [a_fire(store, a_schedule(store, stopped=True), key, due) for _ in range(3)]
+    sent_at = []
+
+    async def send(_assignment: Assignment) -> None:
+        sent_at.append(database_now(store))
+
+    platform = Platform(send=send)
+    work_alone(store, key, platform)
+    assert sorted(platform.sent) == sorted(fires)
+    assert began[0] < due <= min(sent_at)
+    claimed_at = query(store, "select min(claimed_at) as first from fires")[0].first
+    assert claimed_at >= due
+
+
+def test_what_is_due_does_not_wait_for_what_is_due_next(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "CLAIM_LEAD", seconds(3))
+    key = past_slice(store)
+    now = database_now(store)
+    next_at = now + seconds(2)
+    late, _next = (a_fire(store, a_schedule(store, stopped=True), key, at) for at in (now, next_at))
+    sent_at: dict[str, datetime] = {}
+
+    async def send(assignment: Assignment) -> None:
+        sent_at[assignment.fire_id] = database_now(store)
+
+    work_alone(store, key, Platform(send=send))
+    assert sent_at.pop(late) < next_at <= sent_at.popitem()[1]
+
+
+def test_the_platform_is_told_once_of_each_input_that_is_due_soon(store: PostgresStore) -> None:
+    key = past_slice(store)
+    agent, other = an_agent(store), an_agent(store)
+    many_fires(store, other, key, 2, due_in=-1)
+    many_fires(store, agent, key, 3, due_in=0.9)
+    many_fires(store, agent, key, 1, due_in=2.6)
+    platform = Platform()
+    work_alone(store, key, platform)
+    # What is due already is claimed at once: there is nothing to prepare.
+    assert platform.expected == [(agent.id, 3), (agent.id, 1)]
+    assert states(store) == {"delivered": 6}
+
+
 def test_two_workers_on_one_slice_send_each_input_once(store: PostgresStore) -> None:
     key = past_slice(store)
     agents = [an_agent(store) for _ in range(4)]

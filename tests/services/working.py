@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
-from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.domain.schedule import Agent, JsonObject
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher
@@ -52,6 +52,7 @@ class Platform:
         shows: Callable[[Assignment], bool] = lambda _assignment: False,
         open_tasks: Collection[str] = (),
     ) -> None:
+        self.expected: list[tuple[str, int]] = []
         self.created: list[str] = []
         self.sent: list[str] = []
         self._create = create
@@ -59,6 +60,9 @@ class Platform:
         self._shows = shows
         self.stopped: list[Stop] = []
         self.not_final = set(open_tasks)
+
+    def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
+        self.expected += [(agent.id, number) for agent, number in inputs]
 
     async def create_task(self, assignment: Assignment) -> None:
         self.created.append(assignment.fire_id)

@@ -1,7 +1,7 @@
 """Answers by Idempotency-Key, and indexes for what is listed across agents and schedules.
 
 Revision ID: 0009
-Revises: 0005
+Revises: 0006
 
 No index on fires names a column that a fire's life updates: its updates stay HOT.
 """
@@ -9,7 +9,7 @@ No index on fires names a column that a fire's life updates: its updates stay HO
 from alembic import op
 
 revision = "0009"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
