@@ -48,6 +48,10 @@ check: lint types layers test ## all of the above: what CI asks for
 bench: $(READY) ## measure (see bench/)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: openapi
+openapi: $(READY) ## write docs/openapi.json anew
+	@$(BIN)/python -m schedules_pipeline.api.document > docs/openapi.json
+
 .PHONY: env
 env: $(READY) ## only build the environment in .venv
 	@:

@@ -21,6 +21,7 @@ from httpx import ASGITransport, AsyncClient, Request, Response
 
 from bench.__main__ import BENCHES
 from schedules_pipeline.api.app import create_app
+from schedules_pipeline.api.document import document
 from schedules_pipeline.api.schemas import FireRow, ScheduleCreate
 from schedules_pipeline.cli import main
 from schedules_pipeline.dev.voice import Voice
@@ -394,6 +395,11 @@ def test_the_commands_of_the_readme_work_and_show_what_is_shown(shell: Shell) ->
     printed = json.dumps({"fires": fires}, indent=4).splitlines()
     assert fires
     assert len([line for line in printed if re.search(pattern[1], line)]) == 3 * len(fires)
+
+
+def test_the_openapi_document_that_is_committed_is_what_the_api_says() -> None:
+    """Else: `make openapi`."""
+    assert (ROOT / "docs/openapi.json").read_text() == document()
 
 
 def test_the_table_of_routes_is_the_applications() -> None:
