@@ -8,6 +8,7 @@ BENCHES = {
     "delivery": "fires per second of the HTTP side alone",
     "lateness": "how late inputs reach the agent (5 min)",
     "burst": "2,000 fires at one instant, also beside 500 that hang (15 min)",
+    "trigger": "from a person's trigger until the agent has the input (12 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",
 }
 
