@@ -1,9 +1,9 @@
 """How long from a person's trigger until the agent has the input?
 
-python -m bench trigger [MINUTES]      # one trigger a minute where no run is up; 10 by default
+python -m bench trigger --minutes 10      # one trigger a minute where no run is up
 """
 
-import sys
+import argparse
 import time
 
 from bench.report import lateness, publish
@@ -19,7 +19,10 @@ FAR_AHEAD = "2099-01-01T00:00:00Z"
 
 def main() -> None:
     """First where no Dagster run is up, a minute each; then beside a schedule that keeps one up."""
-    minutes = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 10
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=int, default=10)
+    parser.add_argument("--json")
+    minutes = parser.parse_args().minutes
     with scene() as (stack, agent):
         schedule = stack.create(
             stack.register("triggered", agent.url), name="triggered", fire_at=FAR_AHEAD

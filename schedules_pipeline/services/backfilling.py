@@ -252,16 +252,15 @@ def _take_up_missed(store: Store, missed: Slice) -> None:
     position: tuple[str, datetime] | None = None
     while fires := store.run(partial(_missed_in, missed=missed, after=position)):
         for schedule_id, of_one in groupby(fires, attrgetter("schedule_id")):
-            dated = [(fire.nominal_at, fire.due_at) for fire in of_one]
-            store.run(
-                partial(
-                    _feed_hour,
-                    schedule_id=schedule_id,
-                    missed=missed,
-                    wanted=lambda _schedule, _now, dated=dated: dated,
-                )
-            )
+            wanted = partial(_as_planned, fires=list(of_one))
+            store.run(partial(_feed_hour, schedule_id=schedule_id, missed=missed, wanted=wanted))
         position = (fires[-1].schedule_id, fires[-1].nominal_at)
+
+
+def _as_planned(
+    _schedule: Schedule, _now: datetime, fires: Sequence[MissedFire]
+) -> Sequence[Dated]:
+    return [(fire.nominal_at, fire.due_at) for fire in fires]
 
 
 def _missed_in(
