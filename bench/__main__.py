@@ -14,6 +14,7 @@ BENCHES = {
     "burst": "10,000 fires at one instant, beside 500 that hang, and by stock Dagster (25 min)",
     "stock": "stock Dagster with one run per fire, alone (2 min)",
     "steady": "processor, memory, growth: at rest and at 10 fires a second (25 min)",
+    "trigger": "from a person's trigger until the agent has the input (12 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",
 }
 

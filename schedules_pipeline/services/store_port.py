@@ -330,6 +330,15 @@ class GapOf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissedFire:
+    """An occurrence whose own fire ended `missed`."""
+
+    schedule_id: str
+    nominal_at: datetime
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousTask:
     """The task that a schedule's agent was given last; while it is not final, the agent is busy."""
 
@@ -781,6 +790,11 @@ class BackfillRepository(Protocol):
         self, from_at: datetime, to_at: datetime, after: tuple[str, datetime] | None, limit: int
     ) -> Sequence[GapOf]:
         """Of schedules that still exist, by (schedule, from), those behind `after`."""
+
+    def missed_in(
+        self, from_at: datetime, to_at: datetime, after: tuple[str, datetime] | None, limit: int
+    ) -> Sequence[MissedFire]:
+        """Of schedules that still exist, by (schedule, nominal), those behind `after`."""
 
 
 class SwitchRepository(Protocol):
