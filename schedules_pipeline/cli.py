@@ -208,5 +208,30 @@ def backfill(
         wiring.close()
 
 
+@main.command()
+@click.argument("agent_id")
+@click.argument("schedule_id")
+@click.option("--from", "since", type=INSTANT, help="First instant.  [a day before --to]")
+@click.option("--to", "until", type=INSTANT, help="Last instant.  [now]")
+def audit(agent_id: str, schedule_id: str, since: datetime | None, until: datetime | None) -> None:
+    """Account for every occurrence of a schedule, deleted ones too.
+
+    Exits with 1 when there is a hole: an occurrence that nothing explains.
+    """
+    from schedules_pipeline.services.coverage import Audits, report
+    from schedules_pipeline.settings import Settings
+    from schedules_pipeline.wiring import Wiring
+
+    wiring = Wiring(Settings.load())
+    try:
+        audits = Audits(wiring.store)
+        coverage = audits.of_schedule(agent_id, schedule_id, since, until)
+        click.echo(report(coverage, audits.count_overdue()))
+    finally:
+        wiring.close()
+    if coverage.holes:
+        raise SystemExit(1)
+
+
 if __name__ == "__main__":
     main()

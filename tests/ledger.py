@@ -17,6 +17,7 @@ from schedules_pipeline.domain.fire import FINAL, FireReason, FireState, schedul
 from schedules_pipeline.domain.planning import first_occurrence
 from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice, SliceKind, floor_minute
+from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.services.planning import PlanningRules
 from schedules_pipeline.services.store_port import Heartbeat, Transaction
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -117,7 +118,7 @@ def insert_schedules(
     def insert(tx: Transaction) -> None:
         for schedule in schedules:
             assert tx.schedules.insert(schedule)
-            tx.clocks.insert(schedule.id, next_at, "2026a")
+            tx.clocks.insert(schedule.id, next_at, TZDATA_VERSION)
 
     store.run(insert)
 

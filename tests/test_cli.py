@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,11 @@ from click.testing import CliRunner
 from schedules_pipeline.cli import main
 from schedules_pipeline.dev.databases import dagster_url, without_driver
 from schedules_pipeline.dev.ports import free_port
+from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.settings import Settings, child_environment
+from schedules_pipeline.wiring import Wiring
+from tests.factories import a_draft
+from tests.ledger import an_agent
 
 
 @pytest.fixture(autouse=True)
@@ -139,3 +144,28 @@ def test_the_api_refuses_to_listen_where_strangers_can_reach_it(
         f"schedules: SCHEDULES_API_HOST={host} can be reached from outside, and the API asks "
         "nobody who they are. Let it listen on 127.0.0.1, behind something that does.\n"
     )
+
+
+def test_audit_accounts_for_every_occurrence_and_fails_on_a_hole(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEDULES_DATABASE_URL", database_url)
+    wiring = Wiring(Settings(database_url=database_url))
+    agent = an_agent(wiring.store)
+    draft = a_draft(cadence=Cadence(interval_seconds=10))
+    schedule = wiring.schedules.create(agent.id, draft, {}).schedule
+    ahead = (wiring.store.now() + timedelta(minutes=5)).isoformat()
+    words = ["audit", agent.id, schedule.id, "--to", ahead]
+
+    answer = CliRunner().invoke(main, words)
+
+    assert answer.exit_code == 0, answer.output
+    assert "Z  planned\n" in answer.output
+    assert "Z  upcoming\n" in answer.output
+    assert ", 0 holes; of all schedules, " in answer.output
+    with psycopg.connect(database_url) as connection:
+        connection.execute("delete from fires")
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 1
+    assert "HOLE at " in answer.output
+    wiring.close()

@@ -7,11 +7,13 @@ from fastapi import Depends, Request
 
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.backfilling import Backfills
+from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
+from schedules_pipeline.services.switching import Switches
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.wiring import Wiring
@@ -30,6 +32,8 @@ class UseCases:
     previews: Previews
     tasks: Tasks
     backfills: Backfills
+    switches: Switches
+    audits: Audits
 
     @classmethod
     def of(cls, wiring: Wiring) -> "UseCases":
@@ -45,6 +49,8 @@ class UseCases:
             previews=Previews(store),
             tasks=wiring.tasks,
             backfills=wiring.backfills,
+            switches=Switches(store),
+            audits=Audits(store),
         )
 
 

@@ -15,6 +15,7 @@ from schedules_pipeline.api.schemas import (
     FireRow,
     Noted,
     OneOccurrence,
+    Redriven,
     Schedule,
     ScheduleUpdate,
     Triggered,
@@ -127,9 +128,11 @@ def delete_by_name(agent_id: Handle, name: Handle, use: Use, principal: Principa
 
 
 @fires.post("/{fire_id:path}/redrive")
-def redrive(fire_id: Handle, use: Use) -> FireRow:
+def redrive(fire_id: Handle, use: Use) -> Redriven:
     """Deliver a fire that ended failed, missed or cancelled, once more, under a key of its own."""
-    return FireRow.of(use.triggers.redrive(fire_id))
+    fire = use.triggers.redrive(fire_id)
+    shown = FireRow.of(fire).model_dump()
+    return Redriven(**shown, clock=use.switches.says(fire.agent_id))
 
 
 def _update(
@@ -157,7 +160,8 @@ def _resume(
 def _trigger(use: UseCases, agent_id: str, schedule_id: str) -> Triggered:
     fire_id = use.triggers.trigger(agent_id, schedule_id)
     shown = _shown(use, agent_id, schedule_id)
-    return Triggered(**shown.model_dump(), triggered_fire_id=fire_id)
+    clock = use.switches.says(agent_id)
+    return Triggered(**shown.model_dump(), triggered_fire_id=fire_id, clock=clock)
 
 
 def _delete(

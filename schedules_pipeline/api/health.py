@@ -30,7 +30,10 @@ class Readiness(BaseModel):
 
     status: Literal["ready", "not ready"]
     database: str
-    clock: str | None = Field(description="`ticking`, `stopped or stalled since …`, `never ticked`")
+    clock: str | None = Field(
+        description="`ticking`, `stopped since …: switched off …`, `stopped or stalled since …`, "
+        "`never ticked`"
+    )
     clock_ticked_at: datetime | None
 
 
@@ -54,7 +57,7 @@ def readyz(use: Use, response: Response) -> Readiness:
 
 def _readiness(use: UseCases) -> Readiness:
     try:
-        clock = clock_state(use.wiring.store)
+        clock = use.wiring.store.run(clock_state)
         if not use.wiring.is_migrated():
             raise SchemaMissing
     except Unavailable as error:

@@ -321,10 +321,14 @@ class Deleted(BaseModel):
     message: str
 
 
+CLOCK_WORDS = "`ticking`, or `stopped since …`: then the fire waits until it goes on."
+
+
 class Triggered(Schedule):
     """The schedule, and the fire that was just asked for."""
 
     triggered_fire_id: str
+    clock: str = Field(description=CLOCK_WORDS)
 
 
 class FireRow(BaseModel):
@@ -355,6 +359,12 @@ class FireRow(BaseModel):
         if fire.lateness is not None:
             fields["lateness_seconds"] = fire.lateness.total_seconds()
         return cls(**fields)
+
+
+class Redriven(FireRow):
+    """The fire that is to be delivered after all."""
+
+    clock: str = Field(description=CLOCK_WORDS)
 
 
 class FireList(BaseModel):

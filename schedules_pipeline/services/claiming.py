@@ -1,8 +1,8 @@
 """The claim: one transaction that takes due fires, ends what must not go out, and makes tasks.
 
-Lock order: this dispatch (FOR SHARE), the schedules' clocks (SKIP LOCKED, in id order), then the
-fires. Definitions are read by a statement of their own after the locks: what a PATCH, a pause or a
-delete has answered 200 for is seen here.
+Lock order: this dispatch (FOR SHARE), the switches (shared), the schedules' clocks (SKIP LOCKED, in
+id order), then the fires. Definitions are read by a statement of their own after the locks: what a
+PATCH, a pause, a delete or a switch has answered 200 for is seen here.
 """
 
 from collections import defaultdict
@@ -80,6 +80,10 @@ def claim(
     it: agents (the mutex does not hold them), whether a fire is still planned, whether it is due by
     the database's clock, and who is ahead of it.
     """
+    # Held before any clock row: whoever turns a switch waits for this claim, or is seen by it.
+    tx.switches.hold()
+    stopped = tx.switches.stopped()
+    wanted = [fire for fire in wanted if stopped.since(fire.agent_id) is None]
     by_id = {fire.id: fire for fire in wanted}
     free = tx.clocks.lock_free({fire.schedule_id for fire in wanted})
     definitions = tx.fires.definitions(free)
@@ -117,6 +121,8 @@ def rehearse(tx: Transaction, dagster_run_id: str) -> None:
 
     Afterwards this connection has read the catalog for them: the first time costs 20 ms.
     """
+    tx.switches.hold()
+    tx.switches.stopped()
     tx.clocks.lock_free(())
     tx.fires.definitions(())
     tx.agents.find(())

@@ -68,7 +68,7 @@ class Editor:
             _drop_waiting(tx, schedule_id, now)
             after = tx.schedules.mark_deleted(schedule_id)
             assert after is not None, "nobody else deletes while we hold the clock's row"
-            _record(tx, before, after, "delete", actor, None)
+            _record(tx, before, after, "delete", actor, now)
 
         self._store.run(delete)
 
@@ -90,7 +90,7 @@ class Editor:
                     f"Cannot skip {utc_stamp(nominal_at)}: its fire has been started already."
                 )
             tx.schedules.skip(schedule_id, nominal_at)
-            self._touch(tx, before, "skip", actor, nominal_at)
+            self._touch(tx, before, "skip", actor, now, nominal_at)
 
         self._store.run(skip)
 
@@ -104,7 +104,7 @@ class Editor:
             _require_ahead(before, nominal_at, now, "unskip")
             if not tx.schedules.unskip(schedule_id, nominal_at):
                 raise Rejected("Cannot unskip a time that is not currently skipped")
-            self._touch(tx, before, "unskip", actor, nominal_at)
+            self._touch(tx, before, "unskip", actor, now, nominal_at)
             stood_at = tx.clocks.standing(schedule_id).next_nominal_at
             # Planned already: plan again from now on, which changes nothing else. A clock that is
             # behind comes to it by itself; one that stands nowhere has passed its last.
@@ -114,12 +114,18 @@ class Editor:
         self._store.run(unskip)
 
     def _touch(
-        self, tx: Transaction, before: Schedule, operation: str, actor: JsonObject, at: datetime
+        self,
+        tx: Transaction,
+        before: Schedule,
+        operation: str,
+        actor: JsonObject,
+        now: datetime,
+        nominal_at: datetime,
     ) -> None:
         """A new version: a tick that read the skips before must not write its plan."""
         after = tx.schedules.update(before)
         assert after is not None, "its name has not changed"
-        _record(tx, before, after, operation, actor, utc_stamp(at))
+        _record(tx, before, after, operation, actor, now, utc_stamp(nominal_at))
 
     def _edit(
         self,
@@ -140,7 +146,7 @@ class Editor:
                 raise Rejected(
                     f"Run schedule '{wanted.name}' already exists for agent '{agent_id}'"
                 )
-            _record(tx, before, after, operation, actor, note)
+            _record(tx, before, after, operation, actor, now, note)
             if (before.cadence, before.paused) != (after.cadence, after.paused):
                 self._set_clock(tx, after, now)
             elif before.policies.max_fires != after.policies.max_fires:
@@ -199,10 +205,17 @@ def _record(
     after: Schedule,
     operation: str,
     actor: JsonObject,
-    note: str | None,
+    now: datetime,
+    note: str | None = None,
 ) -> None:
     tx.schedules.record_change(
-        before, after, operation=operation, actor=actor, tzdata_version=TZDATA_VERSION, note=note
+        before,
+        after,
+        operation=operation,
+        actor=actor,
+        at=now,
+        tzdata_version=TZDATA_VERSION,
+        note=note,
     )
 
 

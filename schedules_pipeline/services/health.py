@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.slices import utc_stamp
-from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.store_port import Transaction
 
 SILENT_AFTER = timedelta(seconds=30)
 
@@ -17,16 +17,21 @@ class ClockState:
     ticked_at: datetime | None
 
 
-def clock_state(store: Store) -> ClockState:
-    """What the heartbeat row says. Errors: Unavailable, SchemaMissing."""
-    return store.run(_clock_state)
+def clock_state(tx: Transaction, agent_id: str | None = None) -> ClockState:
+    """What the switches (all's, and this agent's) and the heartbeat row say.
 
-
-def _clock_state(tx: Transaction) -> ClockState:
-    heartbeat = tx.heartbeat.read()
-    if heartbeat is None:
-        return ClockState(text="never ticked", ticked_at=None)
-    at = heartbeat.ticked_at
-    ticking = tx.now() - at <= SILENT_AFTER
-    text = "ticking" if ticking else f"stopped or stalled since {utc_stamp(at)}"
-    return ClockState(text=text, ticked_at=at)
+    A silent clock may be stopped (its sensor's toggle) or stalled; only Dagster could tell.
+    """
+    heartbeat, stopped = tx.heartbeat.read(), tx.switches.stopped()
+    ticked_at = None if heartbeat is None else heartbeat.ticked_at
+    off_since = stopped.since(agent_id)
+    if off_since is not None:
+        whose = "for all agents" if stopped.all_since is not None else "for this agent"
+        text = f"stopped since {utc_stamp(off_since)}: switched off {whose}"
+    elif ticked_at is None:
+        text = "never ticked"
+    elif tx.now() - ticked_at <= SILENT_AFTER:
+        text = "ticking"
+    else:
+        text = f"stopped or stalled since {utc_stamp(ticked_at)}"
+    return ClockState(text=text, ticked_at=ticked_at)

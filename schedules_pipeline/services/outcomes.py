@@ -63,13 +63,15 @@ def _pause_if_enough(tx: Transaction, schedule_id: str, failures: int) -> None:
         return
     after = tx.schedules.update(replace(before, paused=True))
     assert after is not None, "its name has not changed"
-    cover(tx, schedule_id, tx.now(), GapReason.PAUSED)
+    now = tx.now()
+    cover(tx, schedule_id, now, GapReason.PAUSED)
     tx.clocks.set_next(schedule_id, None)
     tx.schedules.record_change(
         before,
         after,
         operation="pause",
         actor=SYSTEM,
+        at=now,
         tzdata_version=TZDATA_VERSION,
         reason="failures",
         note=f"{failures} fires in a row failed; mend the cause, then resume.",

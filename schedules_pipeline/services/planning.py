@@ -165,7 +165,8 @@ def realign_ahead(tx: Transaction, schedule: Schedule, now: datetime) -> None:
 
 def write_plans(tx: Transaction, plans: Sequence[SchedulePlan], now: datetime) -> int:
     """Lock, drop what changed since it was read, insert fires and gaps, advance the clocks."""
-    standing = tx.clocks.lock_unchanged(plans)
+    tx.switches.hold()
+    standing = tx.clocks.lock_unchanged([plan.reading for plan in plans])
     kept = [plan for plan in plans if plan.schedule_id in standing]
     if not kept:
         return 0

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from schedules_pipeline.domain.claiming import Candidate, Definition
+from schedules_pipeline.domain.coverage import Change, ClockStanding, LedgerFire
 from schedules_pipeline.domain.emission import OwingSlice
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
 from schedules_pipeline.domain.overlap import FireAhead
@@ -277,6 +278,44 @@ class Release:
     slice: Slice
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """The clock was switched off, and perhaps on again."""
+
+    off_since: datetime
+    on_at: datetime | None
+    actor: JsonObject
+    note: str | None
+    on_actor: JsonObject | None
+    on_note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Which switches are off, and since when."""
+
+    all_since: datetime | None
+    agents_since: Mapping[str, datetime]
+
+    def since(self, agent_id: str | None) -> datetime | None:
+        """Since when nothing of this agent goes out; None: it does."""
+        return self.all_since or (self.agents_since.get(agent_id) if agent_id else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutdatedClock:
+    """A clock that was set under other zone rules, and what is accounted for before it.
+
+    `last_nominal_at`: of the last fire that is due; `ahead`: of those planned and not yet due.
+    """
+
+    reading: ClockReading
+    changed_at: datetime | None
+    gap_until: datetime | None
+    last_nominal_at: datetime | None
+    ahead: tuple[datetime, ...]
+
+
 class AgentRepository(Protocol):
     """Agents of the local platform."""
 
@@ -339,11 +378,15 @@ class ScheduleRepository(Protocol):
         *,
         operation: str,
         actor: JsonObject,
+        at: datetime,
         tzdata_version: str,
         reason: str | None = None,
         note: str | None = None,
     ) -> None:
-        """Append to the change history."""
+        """Append to the change history. `at`: the instant by which the edit set the clock.
+
+        An edit of an exhausted schedule also keeps since when it had been exhausted.
+        """
 
     def contents(self, versions: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Content]:
         """What those (schedule, version) had agents told, from the change history."""
@@ -391,10 +434,19 @@ class ClockRepository(Protocol):
 
     def read(self, schedule_id: str) -> ClockReading | None: ...
 
-    def lock_unchanged(self, plans: Iterable[SchedulePlan]) -> set[str]:
-        """Lock those that still stand as they were read; what others hold is left out."""
+    def lock_unchanged(self, readings: Iterable[ClockReading]) -> set[str]:
+        """Lock those that still stand as they were read; what others hold is left out, and so is
+        what is switched off."""
 
     def advance(self, plans: Sequence[SchedulePlan]) -> None: ...
+
+    def outdated(self, tzdata_version: str, *, limit: int) -> Sequence[OutdatedClock]:
+        """Clocks that stand somewhere and were set under other zone rules, without locks."""
+
+    def set_under(
+        self, tzdata_version: str, times: Mapping[str, tuple[datetime, datetime] | None]
+    ) -> None:
+        """(nominal, due) of clocks whose rows the caller holds."""
 
     def lock_free(self, schedule_ids: Collection[str]) -> set[str]:
         """Lock those that nobody holds (SKIP LOCKED)."""
@@ -607,6 +659,44 @@ class BackfillRepository(Protocol):
         """Of schedules that still exist, by (schedule, from), those behind `after`."""
 
 
+class SwitchRepository(Protocol):
+    """`clock_switches`. `agent_id` None: the switch for all."""
+
+    def hold(self) -> None:
+        """No switch is turned until this transaction ends; taken before clock rows."""
+
+    def stopped(self) -> Stopped: ...
+    def turn_off(self, agent_id: str | None, actor: JsonObject, note: str | None) -> None: ...
+    def turn_on(self, agent_id: str | None, actor: JsonObject, note: str | None) -> None: ...
+    def history(self, agent_id: str | None, *, limit: int) -> Sequence[Switch]:
+        """Newest first."""
+
+
+class AuditRepository(Protocol):
+    """What the audit of a schedule's past reads, deleted schedules too."""
+
+    def exists(self, agent_id: str, schedule_id: str) -> bool: ...
+
+    def changes(
+        self, schedule_id: str, *, since: datetime, until: datetime, limit: int
+    ) -> Sequence[Change]:
+        """The change in force at `since` and those up to `until`, oldest first."""
+
+    def clock(self, schedule_id: str) -> ClockStanding: ...
+
+    def fires(
+        self, schedule_id: str, *, since: datetime, until: datetime, limit: int
+    ) -> Sequence[LedgerFire]:
+        """Of occurrences (neither manual nor forced) with since <= nominal <= until."""
+
+    def gaps(
+        self, schedule_id: str, *, since: datetime, until: datetime, limit: int
+    ) -> Sequence[Gap]: ...
+
+    def overdue(self, *, limit: int) -> Sequence[Fire]:
+        """Fires past due and not final, of all schedules, earliest first."""
+
+
 class TaskRepository(Protocol):
     """Tasks of the local platform."""
 
@@ -659,6 +749,10 @@ class Transaction(Protocol):
     def tasks(self) -> TaskRepository: ...
     @property
     def heartbeat(self) -> HeartbeatRepository: ...
+    @property
+    def switches(self) -> SwitchRepository: ...
+    @property
+    def audit(self) -> AuditRepository: ...
 
     def now(self) -> datetime:
         """The database's clock, at this statement."""

@@ -5,10 +5,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.emission import Emission, choose
+from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.errors import AnotherTick
 from schedules_pipeline.services.backfilling import feed_backfills, missed_hours
 from schedules_pipeline.services.planning import Planner, PlanningRules
 from schedules_pipeline.services.releasing import OpenTasks, release_waiting
+from schedules_pipeline.services.rezoning import bring_up_to_date
 from schedules_pipeline.services.store_port import EndedRun, Heartbeat, Store, Transaction
 
 TICK_SECONDS = 15.0
@@ -46,6 +48,7 @@ class Clock:
         self._declare_dead()
         release_waiting(self._store, self._open_tasks)
         feed_backfills(self._store)
+        bring_up_to_date(self._store, TZDATA_VERSION)
         self._planner.plan(lambda: time.monotonic() > deadline)
         self._settle()
         return self._store.run(self._emit)
@@ -108,8 +111,11 @@ class Clock:
         """Choose the slices to hand to Dagster. Errors: AnotherTick, for the loser of two."""
         if not tx.try_to_be_the_only_tick():
             raise AnotherTick
+        tx.switches.hold()
         now = tx.now()
         tx.heartbeat.write(next_heartbeat(tx.heartbeat.read(), now))
+        if tx.switches.stopped().all_since is not None:
+            return []
         emissions = choose(tx.slices.owing(now, self._rules.horizon), now)
         for emission in sorted(emissions, key=lambda e: e.slice_key):
             tx.slices.mark_emitted(emission.slice_key, emission.emit_after)

@@ -8,18 +8,49 @@ from sqlalchemy import Connection, Row, text
 
 from schedules_pipeline.domain.planning import ClockReading, SchedulePlan
 from schedules_pipeline.domain.schedule import AcpType
-from schedules_pipeline.services.store_port import Standing
+from schedules_pipeline.services.store_port import OutdatedClock, Standing
 from schedules_pipeline.store.rows import SCHEDULE_COLUMNS, schedule_from
+from schedules_pipeline.store.switches import switched_on
 
-READING = f"""
-    select {SCHEDULE_COLUMNS}, c.next_nominal_at, c.next_due_at, a.acp_type,
-           coalesce((select array_agg(k.nominal_at) from schedule_skips k
-                     where k.schedule_id = s.id and k.nominal_at >= c.next_nominal_at),
-                    '{{}}') as skips
+READING_COLUMNS = f"""
+    {SCHEDULE_COLUMNS}, c.next_nominal_at, c.next_due_at, a.acp_type,
+    coalesce((select array_agg(k.nominal_at) from schedule_skips k
+              where k.schedule_id = s.id and k.nominal_at >= c.next_nominal_at),
+             '{{}}') as skips
+"""  # noqa: S608 - a constant of ours
+
+CLOCKS = """
     from schedule_clock c
     join agent_run_schedules s on s.id = c.schedule_id
     join agents a on a.id = s.agent_id
-"""  # noqa: S608 - a constant of ours
+"""
+
+READING = f"select {READING_COLUMNS} {CLOCKS}"
+
+
+# What stands before a clock: the last change, gap and due fire, and the fires planned ahead.
+ACCOUNTED = """
+    (select h.at from schedule_changes h where h.schedule_id = c.schedule_id
+     order by h.id desc limit 1) as changed_at,
+    (select g.to_at from gaps g where g.schedule_id = c.schedule_id
+     order by g.from_at desc limit 1) as gap_until,
+    (select f.nominal_at from fires f
+     where f.schedule_id = c.schedule_id and f.trigger_type = 'scheduled'
+       and f.due_at <= statement_timestamp() and f.reason is distinct from 'schedule_changed'
+     order by f.nominal_at desc limit 1) as last_nominal_at,
+    array(select f.nominal_at from fires f
+          where f.schedule_id = c.schedule_id and f.trigger_type = 'scheduled'
+            and f.nominal_at > statement_timestamp() - make_interval(secs => s.jitter_seconds)
+            and f.due_at > statement_timestamp() and f.reason is distinct from 'schedule_changed'
+          order by f.nominal_at) as ahead
+"""
+
+OUTDATED = f"""(
+    select c.schedule_id from schedule_clock c join agent_run_schedules s on s.id = c.schedule_id
+    where c.tzdata_version {{}} :version and c.next_due_at is not null
+      and {switched_on("s.agent_id")}
+    limit :most)
+"""  # noqa: S608 - constants of ours
 
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
@@ -88,8 +119,8 @@ class PostgresClocks:
         rows = self._connection.execute(
             text(
                 READING
-                + """
-                where c.next_due_at < :until
+                + f"""
+                where c.next_due_at < :until and {switched_on("s.agent_id")}
                   and (c.next_due_at, c.schedule_id) > (:after_due, :after_id)
                 order by c.next_due_at, c.schedule_id limit :most
                 """
@@ -101,35 +132,45 @@ class PostgresClocks:
     def read(self, schedule_id: str) -> ClockReading | None:
         """One schedule's; None when nothing of it is due any more."""
         row = self._connection.execute(
-            text(READING + " where c.schedule_id = :id and c.next_due_at is not null"),
+            text(
+                READING
+                + f"""
+                where c.schedule_id = :id and c.next_due_at is not null
+                  and {switched_on("s.agent_id")}
+                """
+            ),
             {"id": schedule_id},
         ).first()
         return None if row is None else _reading(row)
 
-    def lock_unchanged(self, plans: Iterable[SchedulePlan]) -> set[str]:
-        """Lock those that still stand as they were read; what others hold is left out.
+    def lock_unchanged(self, readings: Iterable[ClockReading]) -> set[str]:
+        """Lock those that still stand as they were read; what others hold is left out, and so is
+        what is switched off.
 
         Two statements: a join inside the locking one would read the definition as it was before
         the lock was ours.
         """
-        readings = {plan.schedule_id: plan.reading for plan in plans}
+        read = {reading.schedule.id: reading for reading in readings}
         locked = self._connection.execute(
             text("""
                 select schedule_id, next_nominal_at from schedule_clock
                 where schedule_id = any(:ids) order by schedule_id for update skip locked
             """),
-            {"ids": sorted(readings)},
+            {"ids": sorted(read)},
         )
         standing = [
             row.schedule_id
             for row in locked
-            if row.next_nominal_at == readings[row.schedule_id].next_nominal_at
+            if row.next_nominal_at == read[row.schedule_id].next_nominal_at
         ]
         versions = self._connection.execute(
-            text("select id, version from agent_run_schedules where id = any(:ids)"),
+            text(f"""
+                select id, version from agent_run_schedules s
+                where id = any(:ids) and {switched_on("s.agent_id")}
+            """),  # noqa: S608 - constants of ours
             {"ids": standing},
         )
-        return {row.id for row in versions if row.version == readings[row.id].schedule.version}
+        return {row.id for row in versions if row.version == read[row.id].schedule.version}
 
     def advance(self, plans: Sequence[SchedulePlan]) -> None:
         """Set each clock to the first occurrence that its plan did not plan."""
@@ -145,6 +186,53 @@ class PostgresClocks:
                 "ids": [plan.schedule_id for plan in plans],
                 "nominals": [plan.next_at and plan.next_at[0] for plan in plans],
                 "dues": [plan.next_at and plan.next_at[1] for plan in plans],
+            },
+        )
+
+    def outdated(self, tzdata_version: str, *, limit: int) -> Sequence[OutdatedClock]:
+        """Clocks that stand somewhere and were set under other zone rules, without locks.
+
+        Smaller or larger, not unequal: that is what the index answers, at no cost when there are
+        none. Of the fires only those count that the clock made and that are due already.
+        """
+        rows = self._connection.execute(
+            text(
+                f"""
+                select {READING_COLUMNS}, {ACCOUNTED} {CLOCKS}
+                where c.schedule_id in ({OUTDATED.format("<")} union all {OUTDATED.format(">")})
+                order by c.schedule_id limit :most
+                """
+            ),
+            {"version": tzdata_version, "most": limit},
+        )
+        return [
+            OutdatedClock(
+                reading=_reading(row),
+                changed_at=row.changed_at,
+                gap_until=row.gap_until,
+                last_nominal_at=row.last_nominal_at,
+                ahead=tuple(row.ahead),
+            )
+            for row in rows
+        ]
+
+    def set_under(
+        self, tzdata_version: str, times: Mapping[str, tuple[datetime, datetime] | None]
+    ) -> None:
+        """(nominal, due) of clocks whose rows the caller holds."""
+        self._connection.execute(
+            text("""
+                update schedule_clock c
+                set next_nominal_at = x.nominal, next_due_at = x.due, tzdata_version = :version
+                from unnest(cast(:ids as text[]), cast(:nominals as timestamptz[]),
+                            cast(:dues as timestamptz[])) as x (id, nominal, due)
+                where c.schedule_id = x.id
+            """),
+            {
+                "version": tzdata_version,
+                "ids": list(times),
+                "nominals": [at and at[0] for at in times.values()],
+                "dues": [at and at[1] for at in times.values()],
             },
         )
 

@@ -29,6 +29,7 @@ from schedules_pipeline.store.rows import (
     fire_from,
     schedule_from,
 )
+from schedules_pipeline.store.switches import switched_on
 
 RECENTLY_SETTLED = timedelta(minutes=2)
 LANDED_AT_ONCE = 1_000
@@ -272,9 +273,10 @@ class PostgresFires:
     def open_in(self, slice_key: str, dagster_run_id: str, limit: int) -> Sequence[OpenFire]:
         """What this run may take when it is due: planned fires, and unfinished ones that nobody
         else holds (their dispatch is finished, or is this run's own). Of too many, each agent's
-        earliest: one agent's crowd must not hide another's fires."""
+        earliest: one agent's crowd must not hide another's fires. What is switched off is not
+        open: no run stays up for it."""
         rows = self._connection.execute(
-            text("""
+            text(f"""
                 select id, schedule_id, agent_id, due_at
                 from (
                     select f.id, f.schedule_id, f.agent_id, f.due_at,
@@ -285,9 +287,10 @@ class PostgresFires:
                         f.state = 'planned'
                         or (f.state in ('claimed', 'task_created')
                             and (f.claimed_by = :run or d.finished_at is not null)))
+                      and {switched_on("f.agent_id")}
                 ) as open_fires
                 order by turn, due_at, id limit :most
-            """),
+            """),  # noqa: S608 - constants of ours
             {"key": slice_key, "run": dagster_run_id, "most": limit},
         )
         return [OpenFire(**row._mapping) for row in rows]

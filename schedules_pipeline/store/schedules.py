@@ -70,8 +70,8 @@ CREATE = text(f"""
         from inserted
     ), history as (
         insert into schedule_changes
-            (schedule_id, version, operation, actor, tzdata_version, after)
-        select id, version, 'create', creator_principal, :tzdata_version,
+            (schedule_id, version, operation, actor, at, tzdata_version, after)
+        select id, version, 'create', creator_principal, :created_at, :tzdata_version,
                cast(:definition as jsonb)
         from inserted
     )
@@ -207,18 +207,21 @@ class PostgresSchedules:
         *,
         operation: str,
         actor: JsonObject,
+        at: datetime,
         tzdata_version: str,
         reason: str | None = None,
         note: str | None = None,
     ) -> None:
-        """Append to the change history."""
+        """Append to the change history. The caller holds the clock's row."""
         self._connection.execute(
             text("""
                 insert into schedule_changes
-                    (schedule_id, version, operation, actor, reason, note, tzdata_version,
-                     before, after)
-                values (:id, :version, :operation, cast(:actor as jsonb), :reason, :note, :tzdata,
-                        cast(:before as jsonb), cast(:after as jsonb))
+                    (schedule_id, version, operation, actor, at, reason, note, tzdata_version,
+                     before, after, exhausted_since)
+                values (:id, :version, :operation, cast(:actor as jsonb), :at, :reason, :note,
+                        :tzdata, cast(:before as jsonb), cast(:after as jsonb),
+                        (select last_fire_at from schedule_clock
+                         where schedule_id = :id and fire_count >= :limit))
             """),
             {
                 "id": after.id,
@@ -227,6 +230,8 @@ class PostgresSchedules:
                 "actor": json.dumps(actor),
                 "reason": reason,
                 "note": note,
+                "at": at,
+                "limit": None if before is None else before.policies.max_fires,
                 "tzdata": tzdata_version,
                 "before": None if before is None else _definition(before),
                 "after": _definition(after),

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.emission import OwingSlice
 from schedules_pipeline.domain.slices import Slice, SliceKind
+from schedules_pipeline.store.switches import switched_on
 
 CANDIDATES_PER_TICK = 50
 
@@ -70,10 +71,11 @@ class PostgresSlices:
         """Those that begin within the horizon, owe something and have no live dispatch.
 
         Owed are planned fires, unfinished ones whose dispatch is finished, and the record of those
-        that ended.
+        that ended. Not owed is what is switched off: no run waits for it, and its slice stays
+        unsettled until it is on again.
         """
         rows = self._connection.execute(
-            text("""
+            text(f"""
                 select s.slice_key, s.kind, s.starts_at, s.emit_count,
                        s.kind in ('minute', 'sync') and s.ends_at > :now as live,
                        owed.fire_count, owed.agents
@@ -84,9 +86,10 @@ class PostgresSlices:
                     join agents a on a.id = f.agent_id
                     left join dispatches d on d.dagster_run_id = f.claimed_by
                     where f.slice_key = s.slice_key and (
-                        f.state = 'planned'
-                        or (f.state in ('claimed', 'task_created') and d.finished_at is not null)
-                        or (f.finished_at is not null and f.recorded_at is null))
+                        (f.finished_at is not null and f.recorded_at is null)
+                        or ((f.state = 'planned' or (f.state in ('claimed', 'task_created')
+                                                     and d.finished_at is not null))
+                            and {switched_on("f.agent_id")}))
                 ) owed
                 where s.settled_at is null
                   and s.starts_at <= :until
@@ -97,7 +100,7 @@ class PostgresSlices:
                       where d.slice_key = s.slice_key and d.finished_at is null)
                 order by live desc, s.starts_at, s.slice_key
                 limit :most
-            """),
+            """),  # noqa: S608 - constants of ours
             {"now": now, "until": now + horizon, "most": CANDIDATES_PER_TICK},
         )
         return [

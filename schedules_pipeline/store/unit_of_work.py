@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 
 from schedules_pipeline.services.store_port import Transaction
 from schedules_pipeline.store.agents import PostgresAgents
+from schedules_pipeline.store.audit import PostgresAudit
 from schedules_pipeline.store.backfills import PostgresBackfills
 from schedules_pipeline.store.clocks import PostgresClocks
 from schedules_pipeline.store.database import Database, statement_time
@@ -18,6 +19,7 @@ from schedules_pipeline.store.heartbeat import PostgresHeartbeat
 from schedules_pipeline.store.overlaps import PostgresOverlaps
 from schedules_pipeline.store.schedules import PostgresSchedules
 from schedules_pipeline.store.slices import PostgresSlices
+from schedules_pipeline.store.switches import PostgresSwitches
 from schedules_pipeline.store.tasks import PostgresTasks
 
 T = TypeVar("T")
@@ -80,6 +82,16 @@ class PostgresTransaction:
     def heartbeat(self) -> PostgresHeartbeat:
         """Is the clock running?"""
         return PostgresHeartbeat(self._connection)
+
+    @cached_property
+    def switches(self) -> PostgresSwitches:
+        """Is the clock switched off?"""
+        return PostgresSwitches(self._connection)
+
+    @cached_property
+    def audit(self) -> PostgresAudit:
+        """What the audit reads."""
+        return PostgresAudit(self._connection)
 
     def now(self) -> datetime:
         """The database's clock, at this statement."""

@@ -233,7 +233,7 @@ def test_a_trigger_answers_with_the_schedule_and_the_fire(api: Api) -> None:
     response = post(api, created, "trigger")
     assert response.status_code == 200, response.text
     found = response.json()
-    assert set(found) == SCHEDULE_KEYS | {"triggered_fire_id"}
+    assert set(found) == SCHEDULE_KEYS | {"triggered_fire_id", "clock"}
     assert found["num_actions_taken"] == 0
     (fire,) = api.client.get(f"{api.url}/{created['id']}/fires").json()["fires"]
     assert (fire["id"], fire["trigger_type"]) == (found["triggered_fire_id"], "manual")

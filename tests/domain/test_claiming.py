@@ -46,6 +46,7 @@ def candidate(nominal: datetime = NOON, **changes: Any) -> Candidate:
         "task_id": None,
         "claimed_at": None,
         "stop_requested_at": None,
+        "in_turn": False,
         "seen_at": nominal + seconds(1),
     }
     return Candidate(**(values | changes))

@@ -1,12 +1,12 @@
 """The invariant: every occurrence is covered by exactly one fire, else gap, or a paused stretch.
 
-Random edits, outages and ticks against a store whose clock the test sets. What had to happen is
-recomputed from `schedule_changes` alone: each row's definition, in force until the next one.
+Random edits, outages and ticks against a store whose clock the test sets; the audit then finds no
+hole. Take a row away, and it does.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -16,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schedules_pipeline.domain.cadence import Cadence
-from schedules_pipeline.domain.occurrences import due_at, occurrences
+from schedules_pipeline.domain.coverage import Coverage
+from schedules_pipeline.domain.occurrences import occurrences
 from schedules_pipeline.domain.patching import patched
 from schedules_pipeline.domain.policies import CatchupPolicy, Policies
 from schedules_pipeline.domain.schedule import Agent
 from schedules_pipeline.errors import Rejected
+from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import Planner
@@ -70,16 +72,6 @@ def simulated(module_database_url: str) -> Iterator[tuple[SimulatedStore, Agent]
     store.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """[since, until): this definition was in force."""
-
-    since: datetime
-    until: datetime
-    cadence: Cadence
-    paused: bool
-
-
 @dataclass
 class Life:
     """A schedule's life in simulated time."""
@@ -88,7 +80,6 @@ class Life:
     agent: Agent
     cadence: Cadence
     policies: Policies
-    edited_at: list[datetime] = field(default_factory=list)
     schedule_id: str = ""
 
     def begin(self) -> None:
@@ -97,7 +88,6 @@ class Life:
             name=f"life-{next(_names)}", cadence=self.cadence, policies=self.policies, paused=True
         )
         self.schedule_id = Schedules(self.store, RULES).create(self.agent.id, draft, {}).schedule.id
-        self.edited_at.append(self.store.at)
         self.step("resume", None)
 
     def step(self, operation: str, value: Any) -> None:
@@ -121,7 +111,6 @@ class Life:
                 self._skip(editor, operation, value)
             except Rejected:
                 return
-        self.edited_at.append(self.store.at)
 
     def _skip(self, editor: Editor, operation: str, which: int) -> None:
         (row,) = query(self.store, "select * from agent_run_schedules where id = :id",
@@ -135,39 +124,11 @@ class Life:
         act = editor.skip if operation == "skip" else editor.unskip
         act(self.agent.id, self.schedule_id, nominal, {})
 
-    def history(self) -> list[Stretch]:
-        """From the change history; only the times are the test's, for the table's are real."""
-        rows = query(self.store, "select after from schedule_changes where schedule_id = :id "
-                                 "order by id", id=self.schedule_id)  # fmt: skip
-        assert len(rows) == len(self.edited_at)
-        ends = [*self.edited_at[1:], self.store.at]
-        return [
-            Stretch(
-                since,
-                until,
-                Cadence(
-                    interval_seconds=row.after["interval_seconds"],
-                    cron_expression=row.after["cron_expression"],
-                    jitter_seconds=row.after["jitter_seconds"],
-                ),
-                row.after["paused"],
-            )
-            for row, since, until in zip(rows, self.edited_at, ends, strict=True)
-        ]
-
-    def had_to_happen(self) -> set[datetime]:
-        """Each occurrence whose due time came while its definition was in force, not paused."""
-        return {
-            nominal
-            for stretch in self.history()
-            if not stretch.paused
-            for nominal in occurrences(
-                stretch.cadence,
-                stretch.since - timedelta(seconds=stretch.cadence.jitter_seconds),
-                stretch.until,
-            )
-            if stretch.since < due_at(stretch.cadence, self.schedule_id, nominal) < stretch.until
-        }
+    def audit(self) -> Coverage:
+        """The whole of it, as production computes it."""
+        since = BEGINNING - timedelta(days=1)
+        audits = Audits(self.store)
+        return audits.of_schedule(self.agent.id, self.schedule_id, since, self.store.at)
 
     def end(self) -> None:
         Editor(self.store, RULES).delete(self.agent.id, self.schedule_id, {})
@@ -241,25 +202,36 @@ def test_every_occurrence_has_its_fire_else_its_gap_whatever_was_edited_and_when
 
 
 def every_occurrence_is_covered(life: Life) -> None:
-    wanted = life.had_to_happen()
+    coverage = life.audit()
+    assert coverage.holes == []
     fires = {row.nominal_at: row for row in rows_of(life, "fires")}
     gaps = rows_of(life, "gaps")
 
     assert len(fires) == len(rows_of(life, "fires"))
-    for nominal in wanted:
-        holding = [gap for gap in gaps if gap.from_at <= nominal < gap.to_at]
-        if nominal in fires:
-            # An edit takes out only what is not due yet. (What an outage left to a gap, more jitter
-            # may bring back and less jitter take out again.)
-            assert fires[nominal].reason != "schedule_changed" or holding, nominal
-        else:
-            assert len(holding) == 1, (nominal, holding)
-    # Nothing of the past is replayed: a fire that is to go out had to happen, or is ahead, or was
-    # planned before a pause that its claim will see.
-    paused = [(s.since, s.until) for s in life.history() if s.paused]
+    for each in coverage.occurrences:
+        if each.state == "missed":
+            holding = [gap for gap in gaps if gap.from_at <= each.nominal_at < gap.to_at]
+            assert len(holding) == 1, (each, holding)
+    # Nothing of the past is replayed: a fire that is to go out is ahead, or was planned before a
+    # pause that its claim will see, or its schedule owed it.
+    owed = {each.nominal_at for each in coverage.occurrences if each.fire_id is not None}
     for nominal, row in fires.items():
-        if row.state == "planned" and row.due_at < life.store.at and nominal not in wanted:
-            assert any(since <= row.due_at < until for since, until in paused), (
-                nominal,
-                row.due_at,
-            )
+        if row.state == "planned" and row.due_at < life.store.at:
+            assert nominal in owed or any(p.since <= row.due_at < p.until for p in coverage.paused)
+
+
+def test_a_row_taken_away_is_a_hole(simulated: tuple[SimulatedStore, Agent]) -> None:
+    store, agent = simulated
+    store.at = BEGINNING
+    life = Life(store, agent, Cadence(interval_seconds=20), Policies())
+    life.begin()
+    try:
+        for operation, value in (("tick", None), ("wait", 45), ("tick", None)):
+            life.step(operation, value)
+        assert life.audit().holes == []
+        gone = BEGINNING + timedelta(seconds=20)
+        query(store, "delete from fires where schedule_id = :id and nominal_at = :at",
+              id=life.schedule_id, at=gone)  # fmt: skip
+        assert life.audit().holes == [gone]
+    finally:
+        life.end()

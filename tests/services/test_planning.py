@@ -389,4 +389,4 @@ def test_fires_are_written_by_few_statements_however_many_they_are(store: Postgr
     statements: list[str] = []
     event.listen(log, "before_cursor_execute", lambda *args: statements.append(args[2]))
     assert plan(store).fires >= 400
-    assert len(statements) < 20
+    assert len(statements) < 25

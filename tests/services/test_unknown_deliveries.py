@@ -199,7 +199,12 @@ def a_created_schedule(store: PostgresStore) -> Schedule:
     )
     store.run(
         lambda tx: tx.schedules.record_change(
-            None, schedule, operation="create", actor={}, tzdata_version="2026a"
+            None,
+            schedule,
+            operation="create",
+            actor={},
+            at=schedule.created_at,
+            tzdata_version="2026a",
         )
     )
     return schedule

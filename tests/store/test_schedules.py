@@ -82,7 +82,12 @@ def test_a_change_keeps_the_whole_definition_before_and_after(
         after = tx.schedules.mark_deleted(before.id)
         assert after is not None
         tx.schedules.record_change(
-            before, after, operation="delete", actor={"user_id": "u"}, tzdata_version="2026a"
+            before,
+            after,
+            operation="delete",
+            actor={"user_id": "u"},
+            at=tx.now(),
+            tzdata_version="2026a",
         )
 
     agent_store.run(work)

@@ -1,13 +1,13 @@
 """Due clocks are read in batches: the index gives them in their order, many at one instant too.
 
 Revision ID: 0010
-Revises: 0006
+Revises: 0007
 """
 
 from alembic import op
 
 revision = "0010"
-down_revision = "0006"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
