@@ -1,12 +1,12 @@
 """Due clocks are read in batches: the index gives them in their order, many at one instant too.
 
-Revision ID: 0010
+Revision ID: 0008
 Revises: 0007
 """
 
 from alembic import op
 
-revision = "0010"
+revision = "0008"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
