@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.store.unit_of_work import PostgresStore
 
 FILL = """
@@ -21,7 +22,7 @@ with numbered as (
     from numbered
 )
 insert into schedule_clock (schedule_id, next_nominal_at, next_due_at, tzdata_version)
-select id, :first, :first, 'filled' from numbered
+select id, :first, :first, :tzdata from numbered
 """
 
 INPUT = {"type": "text", "author": "user", "content": "hello"}
@@ -53,6 +54,7 @@ def fill(
         "catchup": catchup,
         "start_at": start_at,
         "end_at": end_at,
+        "tzdata": TZDATA_VERSION,
         "input": json.dumps(INPUT),
     }
 
