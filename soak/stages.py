@@ -1,0 +1,117 @@
+"""On what the scenarios are played: the house as it is, or with a part of it in their hands."""
+
+import ctypes
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from random import Random
+
+from soak.stage import OwnDatabase, Stage, environment, stage
+
+DISK_MEGABYTES = 500
+FEW_CONNECTIONS = 60
+JUMP_FILE = "time-of-day"
+BROKEN_FLAG = "broken"
+
+# Where a file of that name exists, the module does not load: what a bad deploy looks like.
+_BAD_DEPLOY = """\
+import pathlib
+import sys
+
+
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name == "schedules_pipeline.definitions" and pathlib.Path({flag!r}).exists():
+            raise ImportError("a bad deploy")
+
+
+sys.meta_path.insert(0, Broken())
+"""
+
+
+class CannotRun(Exception):
+    """A scenario needs something that this machine does not have; the text says what."""
+
+
+def own_house(folder: Path, chance: Random) -> AbstractContextManager[Stage]:
+    """As `make dev` has it."""
+    return stage(folder, chance)
+
+
+def own_database(folder: Path, chance: Random) -> AbstractContextManager[Stage]:
+    """PostgreSQL is the scenario's, so that nobody starts it again too early."""
+    return stage(folder, chance, database=lambda: OwnDatabase(folder / "pg"))
+
+
+def few_connections(folder: Path, chance: Random) -> AbstractContextManager[Stage]:
+    """PostgreSQL allows few connections."""
+    options = {"max_connections": str(FEW_CONNECTIONS)}
+    return stage(folder, chance, database=lambda: OwnDatabase(folder / "pg", options))
+
+
+@contextmanager
+def small_disk(folder: Path, chance: Random) -> Iterator[Stage]:
+    """PostgreSQL's data is on a disk of its own (a tmpfs), which can be filled."""
+    disk = folder / "disk"
+    disk.mkdir(mode=0o755)
+    with _mounted(disk), stage(folder, chance, database=lambda: OwnDatabase(disk / "pg")) as made:
+        yield made
+
+
+def jumping_host_clock(folder: Path, chance: Random) -> AbstractContextManager[Stage]:
+    """The time of day of the whole house is what a file says; PostgreSQL's and the agents' not."""
+    return stage(
+        folder,
+        chance,
+        database=lambda: OwnDatabase(folder / "pg"),
+        variables=_faked_time(folder / JUMP_FILE),
+    )
+
+
+@contextmanager
+def an_hour_can_pass(folder: Path, chance: Random) -> Iterator[Stage]:
+    """The time of day is what a file says, for everybody: PostgreSQL and the agents too."""
+    variables = _faked_time(folder / JUMP_FILE)
+    with (
+        environment(variables),
+        stage(folder, chance, database=lambda: OwnDatabase(folder / "pg")) as made,
+    ):
+        yield made
+
+
+@contextmanager
+def breakable_code(folder: Path, chance: Random) -> Iterator[Stage]:
+    """The code location can be made not to load."""
+    site = folder / "site"
+    site.mkdir()
+    text = _BAD_DEPLOY.format(flag=str(folder / BROKEN_FLAG))
+    (site / "sitecustomize.py").write_text(text)
+    with stage(folder, chance, variables={"PYTHONPATH": str(site)}) as made:
+        yield made
+
+
+@contextmanager
+def _mounted(disk: Path) -> Iterator[None]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    size = f"size={DISK_MEGABYTES}m".encode()
+    if libc.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", 0, size) != 0:
+        raise CannotRun(f"a small disk cannot be mounted: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield
+    finally:
+        libc.umount2(os.fsencode(disk), 2)  # MNT_DETACH: whoever still holds a file loses nothing
+
+
+def _faked_time(file: Path) -> Mapping[str, str]:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        raise CannotRun("libfaketime is not installed (Debian, Ubuntu: libfaketime)")
+    file.write_text("+0")
+    return {
+        "LD_PRELOAD": str(found[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
