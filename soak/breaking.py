@@ -11,7 +11,7 @@ import psycopg
 from schedules_pipeline.dev.parts import API, CODE_SERVER, DAEMON, POSTGRES, WEBSERVER
 from schedules_pipeline.dev.stopping import runs
 from soak.stage import OwnDatabase, Stage
-from soak.stages import BROKEN_FLAG, JUMP_FILE
+from soak.stages import BROKEN_FLAG, set_time_of_day
 
 SHORTEST_PAUSE_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 6.5
@@ -130,9 +130,9 @@ def take_all_connections(stage: Stage) -> None:
 def jump_the_clock(stage: Stage) -> None:
     """The time of day leaps, and after a while leaps back."""
     jump = JUMPS[stage.faults.total() % len(JUMPS)]
-    _set_clock(stage, jump)
+    set_time_of_day(stage.folder, jump)
     time.sleep(JUMP_SECONDS)
-    _set_clock(stage, 0)
+    set_time_of_day(stage.folder, 0)
     stage.faults[f"host clock {jump:+} s, for {JUMP_SECONDS:g} s"] += 1
 
 
@@ -160,7 +160,7 @@ def stop_the_sensor_for_an_hour(stage: Stage, seconds: float) -> None:
     """Stop the clock in the Dagster UI's way while minutes are armed; an hour; start it again."""
     _toggle_sensor(stage, on=False)
     armed = stage.sql("select count(*) from fires where state = 'planned'")
-    _set_clock(stage, 3600)
+    set_time_of_day(stage.folder, 3600)
     time.sleep(seconds / 2)
     _toggle_sensor(stage, on=True)
     time.sleep(seconds / 2)
@@ -186,13 +186,6 @@ def again_and_again(
 def _own(stage: Stage) -> OwnDatabase:
     assert stage.database, "the scenario's stage has a database of its own"
     return stage.database
-
-
-def _set_clock(stage: Stage, seconds: int) -> None:
-    """All at once or not at all: it is read at every look at the time."""
-    draft = stage.folder / f"{JUMP_FILE}.new"
-    draft.write_text(f"{seconds:+}")
-    draft.replace(stage.folder / JUMP_FILE)
 
 
 def _toggle_sensor(stage: Stage, *, on: bool) -> None:

@@ -2,6 +2,9 @@
 
 import ctypes
 import os
+import shutil
+import struct
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -65,14 +68,14 @@ def jumping_host_clock(folder: Path, chance: Random) -> AbstractContextManager[S
         folder,
         chance,
         database=lambda: OwnDatabase(folder / "pg"),
-        variables=_faked_time(folder / JUMP_FILE),
+        variables=_own_time_of_day(folder),
     )
 
 
 @contextmanager
 def an_hour_can_pass(folder: Path, chance: Random) -> Iterator[Stage]:
     """The time of day is what a file says, for everybody: PostgreSQL and the agents too."""
-    variables = _faked_time(folder / JUMP_FILE)
+    variables = _own_time_of_day(folder)
     with (
         environment(variables),
         stage(folder, chance, database=lambda: OwnDatabase(folder / "pg")) as made,
@@ -103,15 +106,18 @@ def _mounted(disk: Path) -> Iterator[None]:
         libc.umount2(os.fsencode(disk), 2)  # MNT_DETACH: whoever still holds a file loses nothing
 
 
-def _faked_time(file: Path) -> Mapping[str, str]:
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    if not found:
-        raise CannotRun("libfaketime is not installed (Debian, Ubuntu: libfaketime)")
-    file.write_text("+0")
-    return {
-        "LD_PRELOAD": str(found[0]),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
+def _own_time_of_day(folder: Path) -> Mapping[str, str]:
+    """What a process must find in its environment to live by the folder's time of day."""
+    library, source = folder / "time_of_day.so", Path(__file__).with_name("time_of_day.c")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise CannotRun("no C compiler (cc) for soak/time_of_day.c")
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    set_time_of_day(folder, 0)
+    return {"LD_PRELOAD": str(library), "SOAK_TIME_OF_DAY": str(folder / JUMP_FILE)}
+
+
+def set_time_of_day(folder: Path, seconds: int) -> None:
+    """So many seconds off the host's; in place, for processes have the file mapped."""
+    with (folder / JUMP_FILE).open("r+b" if (folder / JUMP_FILE).exists() else "wb") as file:
+        file.write(struct.pack("=q", seconds))
