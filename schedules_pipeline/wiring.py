@@ -111,7 +111,8 @@ class Wiring:
                 connect=self.settings.connect_timeout_seconds,
                 request=self.settings.request_timeout_seconds,
                 turn=self.settings.turn_timeout_seconds,
-            )
+            ),
+            lambda task_id, since: self.store.run(lambda tx: tx.tasks.moved_since(task_id, since)),
         )
 
     def _dispatch_rules(self) -> DispatchRules:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from schedules_pipeline.domain.cadence import Cadence
-from schedules_pipeline.domain.fire import FireReason, FireState, scheduled_fire_id
+from schedules_pipeline.domain.fire import FINAL, FireReason, FireState, scheduled_fire_id
 from schedules_pipeline.domain.planning import first_occurrence
 from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice, SliceKind, floor_minute
@@ -30,6 +30,7 @@ INSTANT = timedelta(microseconds=1)
 
 _numbers = count(1)
 _NEEDS_REASON = {
+    FireState.WAITING: FireReason.OVERLAP,
     FireState.FAILED: FireReason.UNREACHABLE,
     FireState.SKIPPED: FireReason.PAUSED,
     FireState.MISSED: FireReason.COALESCED,
@@ -237,7 +238,7 @@ def fire_row(
     fire_id = scheduled_fire_id(schedule.id, nominal_at)
     claimed = state in (FireState.CLAIMED, FireState.TASK_CREATED, FireState.DELIVERED)
     made = state in (FireState.TASK_CREATED, FireState.DELIVERED)
-    ended = state not in (FireState.PLANNED, FireState.CLAIMED, FireState.TASK_CREATED)
+    ended = state in FINAL
     because = reason or _NEEDS_REASON.get(state)
     return {
         "id": fire_id,

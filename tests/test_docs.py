@@ -206,7 +206,7 @@ def test_the_picture_of_a_fire_has_its_beginnings_and_ends() -> None:
 
 
 def test_the_table_of_reasons_is_the_codes() -> None:
-    rows = _table(_section(STATES, "### Every end but `delivered` has its reason"))
+    rows = _table(_section(STATES, "### Waiting, and every end but `delivered`, has its reason"))
 
     assert sorted((_code(state)[0], _code(reason)[0]) for state, reason, _ in rows) == sorted(
         (state.value, reason.value) for state, reasons in REASONS.items() for reason in reasons

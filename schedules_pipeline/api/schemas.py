@@ -17,7 +17,13 @@ from schedules_pipeline.domain.cadence import (
     DstFold,
     DstGap,
 )
-from schedules_pipeline.domain.policies import CatchupPolicy, Policies
+from schedules_pipeline.domain.policies import (
+    CatchupPolicy,
+    DeliveryGuarantee,
+    OverlapPolicy,
+    OverlapScope,
+    Policies,
+)
 from schedules_pipeline.services.live import ScheduleView
 from schedules_pipeline.services.managing import ScheduleDraft
 from schedules_pipeline.services.previewing import Explained
@@ -96,6 +102,22 @@ class PolicyFields(BaseModel):
     pause_after_failures: Annotated[Int32, Field(ge=1)] | None = Field(
         default=None, description="So many failed fires in a row pause the schedule; null: never."
     )
+    overlap_policy: OverlapPolicy = Field(
+        default=OverlapPolicy.SKIP,
+        description="What becomes of a fire while the agent is busy with the one before it.",
+    )
+    overlap_scope: OverlapScope = Field(
+        default=OverlapScope.DELIVERY,
+        description="The agent is busy until it has taken the input, or until its task is final.",
+    )
+    overlap_task_timeout_seconds: Annotated[Int32, Field(ge=1)] = Field(
+        default=86_400, description="A task older than this no longer makes its agent busy."
+    )
+    delivery_guarantee: DeliveryGuarantee = Field(
+        default=DeliveryGuarantee.AT_LEAST_ONCE,
+        description="When nobody can know whether an input arrived: send it again under the same "
+        "key, or let the fire end as failed.",
+    )
 
     def to_policies(self) -> Policies:
         """As the domain knows them."""
@@ -166,6 +188,10 @@ class ScheduleUpdate(BaseModel):
     catchup_window_seconds: Annotated[Int32, Field(ge=0)] | None = None
     max_fires: Annotated[Int32, Field(ge=1)] | None = None
     pause_after_failures: Annotated[Int32, Field(ge=1)] | None = None
+    overlap_policy: OverlapPolicy | None = None
+    overlap_scope: OverlapScope | None = None
+    overlap_task_timeout_seconds: Annotated[Int32, Field(ge=1)] | None = None
+    delivery_guarantee: DeliveryGuarantee | None = None
     paused: Annotated[bool, Field(strict=True)] | None = None
     task_params: Json | None = None
     task_metadata: Json | None = None
@@ -242,6 +268,10 @@ class Schedule(BaseModel):
     catchup_window_seconds: int
     max_fires: int | None
     pause_after_failures: int | None
+    overlap_policy: OverlapPolicy
+    overlap_scope: OverlapScope
+    overlap_task_timeout_seconds: int
+    delivery_guarantee: DeliveryGuarantee
 
     @classmethod
     def of(cls, view: ScheduleView) -> "Schedule":

@@ -1,8 +1,15 @@
 """The local platform: agents and tasks live in our Postgres, inputs go straight to the agents."""
 
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
 from schedules_pipeline.delivery.acp import AcpClient, Timeouts
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.services.platform_port import Assignment
+
+TaskMovedSince = Callable[[str, datetime], bool]
+"""Whether the agent has touched the task of that id since then: a look into our own tables."""
 
 
 class LocalPlatform:
@@ -12,8 +19,9 @@ class LocalPlatform:
     Belongs to the event loop that first uses it.
     """
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, task_moved_since: TaskMovedSince) -> None:
         self._acp = AcpClient(timeouts)
+        self._task_moved_since = task_moved_since
 
     async def create_task(self, assignment: Assignment) -> None:
         """Tell the agent of its task. A synchronous agent has no such call: nothing is sent."""
@@ -26,6 +34,12 @@ class LocalPlatform:
             return await self._acp.send_message(assignment)
         await self._acp.send_event(assignment)
         return None
+
+    async def shows_input(self, assignment: Assignment) -> bool:
+        """Whether the agent has moved the fire's task since its claim, whatever to."""
+        return await asyncio.to_thread(
+            self._task_moved_since, assignment.task.id, assignment.claimed_at
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""

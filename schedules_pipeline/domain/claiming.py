@@ -22,6 +22,8 @@ class Decision(StrEnum):
     """What becomes of a candidate."""
 
     DELIVER = "deliver"
+    PROVE = "prove"
+    """Too late to send, but its input may have gone out: see whether the agent shows that."""
     END = "end"
     WAIT = "wait"
 
@@ -40,7 +42,9 @@ class Candidate:
     attempts: int
     redrive_count: int
     idempotency_key: str
+    schedule_version: int | None
     task_id: str | None
+    claimed_at: datetime | None
     seen_at: datetime
 
     @property
@@ -122,6 +126,9 @@ def _judge_one(
     others: Sequence[FireAhead],
     grace: timedelta,
 ) -> Verdict:
+    if candidate.state is FireState.TASK_CREATED:
+        stale = _missed_reason(candidate, definition.schedule, grace) is not None
+        return Verdict(candidate, Decision.PROVE if stale else Decision.DELIVER)
     end = _end_without_delivery(candidate, definition, grace)
     if end is not None:
         return Verdict(candidate, Decision.END, *end)
@@ -135,12 +142,12 @@ def _judge_one(
 def _end_without_delivery(
     candidate: Candidate, definition: Definition, grace: timedelta
 ) -> tuple[FireState, FireReason] | None:
+    """Of a fire whose input has certainly not gone out."""
     schedule = definition.schedule
     planned = candidate.state is FireState.PLANNED
-    sent_maybe = candidate.state is FireState.TASK_CREATED
     if planned and schedule.deleted_at is not None:
         return FireState.SKIPPED, FireReason.DELETED
-    if definition.agent.status is AgentStatus.DELETED and not sent_maybe:
+    if definition.agent.status is AgentStatus.DELETED:
         return FireState.SKIPPED, FireReason.AGENT_DELETED
     # What a person asked for goes out while the schedule is paused, and beyond its limit.
     if planned and not candidate.asked_for and schedule.paused:
@@ -148,11 +155,7 @@ def _end_without_delivery(
     if planned and not candidate.asked_for and definition.exhausted:
         return FireState.SKIPPED, FireReason.EXHAUSTED
     missed = _missed_reason(candidate, schedule, grace)
-    if missed is not None:
-        if sent_maybe:
-            return FireState.FAILED, FireReason.DELIVERY_UNKNOWN
-        return FireState.MISSED, missed
-    return None
+    return None if missed is None else (FireState.MISSED, missed)
 
 
 def _missed_reason(candidate: Candidate, schedule: Schedule, grace: timedelta) -> FireReason | None:

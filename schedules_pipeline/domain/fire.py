@@ -1,6 +1,6 @@
 """Fires: states, reasons, legal moves and names. The state machine is the table `LEGAL_MOVES`.
 
-docs/state-machine.md draws it; a trigger enforces it in the database (migrations 0001, 0003).
+docs/state-machine.md draws it; a trigger enforces it in the database (migrations 0001, 0003, 0004).
 """
 
 from datetime import datetime
@@ -14,6 +14,7 @@ class FireState(StrEnum):
     """Where a fire is on its way. See `FINAL` for the ends."""
 
     PLANNED = "planned"
+    WAITING = "waiting"
     CLAIMED = "claimed"
     TASK_CREATED = "task_created"
     DELIVERED = "delivered"
@@ -24,7 +25,7 @@ class FireState(StrEnum):
 
 
 class FireReason(StrEnum):
-    """Why a fire ended other than delivered."""
+    """Why a fire waits, or ended other than delivered."""
 
     AGENT_ERROR = "agent_error"
     UNREACHABLE = "unreachable"
@@ -38,6 +39,7 @@ class FireReason(StrEnum):
     SKIPPED_BY_USER = "skipped_by_user"
     OVERLAP = "overlap"
     EXHAUSTED = "exhausted"
+    BUFFER_FULL = "buffer_full"
     CATCHUP_NONE = "catchup_none"
     COALESCED = "coalesced"
     CATCHUP_WINDOW = "catchup_window"
@@ -62,6 +64,7 @@ class TriggerType(StrEnum):
 
     SCHEDULED = "scheduled"
     MANUAL = "manual"
+    BACKFILL = "backfill"
 
     @property
     def by_clock(self) -> bool:
@@ -83,6 +86,7 @@ _S, _R = FireState, FireReason
 _DELIVERY_TROUBLE = frozenset({_R.AGENT_ERROR, _R.UNREACHABLE, _R.TIMEOUT, _R.BAD_REPLY})
 
 REASONS: dict[FireState, frozenset[FireReason]] = {
+    _S.WAITING: frozenset({_R.OVERLAP}),
     _S.FAILED: _DELIVERY_TROUBLE | {_R.DELIVERY_UNKNOWN, _R.INTERNAL_ERROR},
     _S.SKIPPED: frozenset(
         {
@@ -92,19 +96,23 @@ REASONS: dict[FireState, frozenset[FireReason]] = {
             _R.SKIPPED_BY_USER,
             _R.OVERLAP,
             _R.EXHAUSTED,
+            _R.BUFFER_FULL,
         }
     ),
     _S.MISSED: frozenset({_R.CATCHUP_NONE, _R.COALESCED, _R.CATCHUP_WINDOW, _R.STALE}),
-    _S.CANCELLED: frozenset({_R.RUN_CANCELLED, _R.SCHEDULE_CHANGED}),
+    _S.CANCELLED: frozenset({_R.RUN_CANCELLED, _R.SCHEDULE_CHANGED, _R.OVERLAP}),
 }
-"""Each end that needs a reason, with the reasons it may have."""
+"""Each state that needs a reason, with the reasons it may have."""
 
 LEGAL_MOVES: frozenset[tuple[FireState, FireState]] = frozenset(
     {
+        (_S.PLANNED, _S.WAITING),
         (_S.PLANNED, _S.CLAIMED),
         (_S.PLANNED, _S.SKIPPED),
         (_S.PLANNED, _S.MISSED),
         (_S.PLANNED, _S.CANCELLED),
+        (_S.WAITING, _S.PLANNED),
+        (_S.WAITING, _S.SKIPPED),
         (_S.CLAIMED, _S.TASK_CREATED),
         (_S.CLAIMED, _S.FAILED),
         (_S.CLAIMED, _S.SKIPPED),
@@ -113,6 +121,7 @@ LEGAL_MOVES: frozenset[tuple[FireState, FireState]] = frozenset(
         (_S.TASK_CREATED, _S.DELIVERED),
         (_S.TASK_CREATED, _S.FAILED),
         (_S.TASK_CREATED, _S.SKIPPED),
+        (_S.TASK_CREATED, _S.CANCELLED),
     }
 )
 """(from, to). A row may also be updated without moving (a take-over, a counted attempt)."""

@@ -35,6 +35,41 @@ _MISSED_AS = {
 }
 
 
+class OverlapPolicy(StrEnum):
+    """What becomes of a fire while the agent is still busy with the schedule's one before it."""
+
+    SKIP = "skip"
+    """It is skipped."""
+    ALLOW_ALL = "allow_all"
+    """It goes out all the same."""
+    BUFFER_ONE = "buffer_one"
+    """It waits; later ones are skipped while it does."""
+    BUFFER_ALL = "buffer_all"
+    """It waits, and so do up to 100 in all."""
+    CANCEL_OTHER = "cancel_other"
+    """The one before is told to stop; it goes out when that one has, or 30 s later."""
+    TERMINATE_OTHER = "terminate_other"
+    """The one before is told to stop, and it goes out at once."""
+
+
+class OverlapScope(StrEnum):
+    """Until when the agent counts as busy."""
+
+    DELIVERY = "delivery"
+    """Until it has taken the input (and, for synchronous agents, answered)."""
+    TASK = "task"
+    """Until the task made for the fire is final."""
+
+
+class DeliveryGuarantee(StrEnum):
+    """What is done when nobody can know whether the agent got an input."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    """It is sent again, under the same key, and marked as a possible duplicate."""
+    AT_MOST_ONCE = "at_most_once"
+    """It is not; the fire ends `failed/delivery_unknown`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
     """The defaults are what an old client's schedule gets."""
@@ -45,6 +80,11 @@ class Policies:
     """How many first claims until the schedule is exhausted; None: no limit."""
     pause_after_failures: int | None = None
     """How many fires in a row may fail before the schedule pauses itself; None: any number."""
+    overlap_policy: OverlapPolicy = OverlapPolicy.SKIP
+    overlap_scope: OverlapScope = OverlapScope.DELIVERY
+    overlap_task_timeout_seconds: int = 86_400
+    """A task older than this no longer makes its agent busy."""
+    delivery_guarantee: DeliveryGuarantee = DeliveryGuarantee.AT_LEAST_ONCE
 
     @property
     def catchup_window(self) -> timedelta:

@@ -72,3 +72,23 @@ class Schedule:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a fire tells its agent: of the schedule's version under which it was claimed first."""
+
+    name: str
+    task_params: JsonObject | None
+    task_metadata: JsonObject | None
+    initial_input: JsonObject
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> "Content":
+        """That of the definition as it stands."""
+        return cls(
+            name=schedule.name,
+            task_params=schedule.task_params,
+            task_metadata=schedule.task_metadata,
+            initial_input=schedule.initial_input,
+        )

@@ -13,6 +13,7 @@ class SliceKind(StrEnum):
     MINUTE = "minute"
     SYNC = "sync"
     BACKLOG = "backlog"
+    MISSED = "missed"
 
 
 @dataclass(frozen=True, slots=True)

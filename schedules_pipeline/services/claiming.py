@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.claiming import Candidate, Decision, Definition, Verdict, judge
 from schedules_pipeline.domain.fire import FireState, task_id, task_name
-from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
+from schedules_pipeline.domain.policies import DeliveryGuarantee
+from schedules_pipeline.domain.schedule import Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import utc_stamp
 from schedules_pipeline.services.platform_port import Assignment, Task
 from schedules_pipeline.services.store_port import Claim, OpenFire, TaskRow, Transaction
@@ -20,7 +21,11 @@ from schedules_pipeline.services.store_port import Claim, OpenFire, TaskRow, Tra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedFire:
-    """A fire that this run must now see to its end."""
+    """A fire that this run must now see to its end.
+
+    `task_created`: taken over after its task was made, so its input may have gone out already.
+    `may_send_again`: whether an input that may have gone out may go out once more.
+    """
 
     fire_id: str
     schedule_id: str
@@ -28,6 +33,7 @@ class ClaimedFire:
     due_at: datetime
     attempts: int
     task_created: bool
+    may_send_again: bool
     pause_after_failures: int | None
     assignment: Assignment
 
@@ -94,11 +100,13 @@ def _write(
     ]
     if ends:
         tx.fires.end_unclaimed(ends)
-    taken = [v.candidate for v in verdicts if v.decision is Decision.DELIVER]
-    if not taken:
+    in_hand = [v for v in verdicts if v.decision in (Decision.DELIVER, Decision.PROVE)]
+    if not in_hand:
         return []
-    claimed = [_claimed(c, definitions[c.schedule_id]) for c in taken]
-    tx.fires.create_tasks([_task_row(each) for each in claimed])
+    taken = [v.candidate for v in in_hand]
+    contents = _contents(tx, taken, definitions)
+    claimed = [_claimed(v, definitions[v.candidate.schedule_id], contents) for v in in_hand]
+    tx.tasks.create([_task_row(each) for each in claimed])
     tx.fires.claim([_claim(c, definitions[c.schedule_id].schedule) for c in taken], dagster_run_id)
     # A take-over is no new fire, and a person's fire is not the clock's.
     first = [c.schedule_id for c in taken if c.state is FireState.PLANNED and not c.asked_for]
@@ -112,13 +120,28 @@ def _claim(candidate: Candidate, schedule: Schedule) -> Claim:
         fire_id=candidate.id,
         schedule_version=schedule.version,
         task_id=task_id(task_name(schedule.id, candidate.id)),
-        # Taken over after its task was made: its input may have gone out already.
-        doubtful=candidate.state is FireState.TASK_CREATED,
     )
 
 
-def _claimed(candidate: Candidate, definition: Definition) -> ClaimedFire:
-    schedule, agent = definition.schedule, definition.agent
+def _contents(
+    tx: Transaction, taken: Sequence[Candidate], definitions: Mapping[str, Definition]
+) -> Mapping[tuple[str, int], Content]:
+    """What those fires say that were begun under a version that is no longer in force."""
+    old = {
+        (c.schedule_id, c.schedule_version)
+        for c in taken
+        if c.schedule_version not in (None, definitions[c.schedule_id].schedule.version)
+    }
+    return tx.schedules.contents(old) if old else {}
+
+
+def _claimed(
+    verdict: Verdict, definition: Definition, contents: Mapping[tuple[str, int], Content]
+) -> ClaimedFire:
+    candidate, schedule, agent = verdict.candidate, definition.schedule, definition.agent
+    version = candidate.schedule_version or schedule.version
+    content = contents.get((schedule.id, version)) or Content.of(schedule)
+    guarantee = schedule.policies.delivery_guarantee
     return ClaimedFire(
         fire_id=candidate.id,
         schedule_id=schedule.id,
@@ -126,13 +149,15 @@ def _claimed(candidate: Candidate, definition: Definition) -> ClaimedFire:
         due_at=candidate.due_at,
         attempts=candidate.attempts,
         task_created=candidate.state is FireState.TASK_CREATED,
+        may_send_again=verdict.decision is Decision.DELIVER
+        and guarantee is DeliveryGuarantee.AT_LEAST_ONCE,
         pause_after_failures=schedule.policies.pause_after_failures,
-        assignment=_assignment(candidate, schedule, agent),
+        assignment=_assignment(candidate, content, agent),
     )
 
 
-def _assignment(candidate: Candidate, schedule: Schedule, agent: Agent) -> Assignment:
-    name = task_name(schedule.id, candidate.id)
+def _assignment(candidate: Candidate, content: Content, agent: Agent) -> Assignment:
+    name = task_name(candidate.schedule_id, candidate.id)
     return Assignment(
         fire_id=candidate.id,
         agent=agent,
@@ -141,23 +166,24 @@ def _assignment(candidate: Candidate, schedule: Schedule, agent: Agent) -> Assig
             name=name,
             agent_id=agent.id,
             status="RUNNING",
-            params=schedule.task_params,
-            task_metadata=_task_metadata(candidate, schedule),
+            params=content.task_params,
+            task_metadata=_task_metadata(candidate, content),
             created_at=candidate.seen_at,
         ),
-        input_author=schedule.initial_input["author"],
-        input_content=schedule.initial_input["content"],
+        claimed_at=candidate.claimed_at or candidate.seen_at,
+        input_author=content.initial_input["author"],
+        input_content=content.initial_input["content"],
         idempotency_key=candidate.idempotency_key,
         event_sequence=candidate.redrive_count + 1,
     )
 
 
-def _task_metadata(candidate: Candidate, schedule: Schedule) -> JsonObject:
+def _task_metadata(candidate: Candidate, content: Content) -> JsonObject:
     """A person may choose the display name, but not what the fire says of itself."""
     return {
-        "display_name": schedule.name,
-        **(schedule.task_metadata or {}),
-        "schedule_id": schedule.id,
+        "display_name": content.name,
+        **(content.task_metadata or {}),
+        "schedule_id": candidate.schedule_id,
         "scheduled_fire_id": candidate.id,
         "trigger_type": candidate.trigger_type.value,
         "fire_time": utc_stamp(candidate.nominal_at),

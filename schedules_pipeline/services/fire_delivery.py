@@ -65,7 +65,10 @@ class FireDelivery:
         self._prove = prove
         self._task_created = claimed.task_created
         self._attempts = claimed.attempts
+        self._unknown = claimed.task_created
         self._doubtful = False
+        self._sent_at: datetime | None = None
+        self._error: str | None = None
 
     async def see_to_its_end(self) -> None:
         """Returns when the fire's end is committed, or when it is no longer ours.
@@ -97,26 +100,55 @@ class FireDelivery:
         if not self._task_created:
             await self._prove()
             await self._platform.create_task(assignment)
-            if not await self._write(FireState.TASK_CREATED):
+            if not await self._write(FireState.TASK_CREATED, in_attempt=True):
                 return True  # Taken from us: another dispatch sees to it.
             self._task_created = True
+        if self._unknown and not await self._may_send():
+            return True
         await self._prove()
-        sent_at = self._clock.now()
+        self._sent_at = self._clock.now()
         reply = await self._platform.send_input(assignment)
         self._leave_slot()
-        await self._write(FireState.DELIVERED, sent_at=sent_at, reply_excerpt=reply)
+        await self._write(FireState.DELIVERED, reply_excerpt=reply)
         return True
+
+    async def _may_send(self) -> bool:
+        """Whether to send an input that may have gone out already.
+
+        False: the agent shows that it has it, or it must not go out twice, or the fire is no
+        longer ours. The mark is committed first: whatever happens next, the agent may read two.
+        """
+        if await self._platform.shows_input(self._claimed.assignment):
+            await self._write(FireState.DELIVERED)
+            return False
+        if not self._claimed.may_send_again:
+            await self._write(
+                FireState.FAILED, reason=FireReason.DELIVERY_UNKNOWN, error=self._unknown_because()
+            )
+            return False
+        self._doubtful = True
+        return await self._write(FireState.TASK_CREATED, error=self._error, in_attempt=True)
+
+    def _unknown_because(self) -> str:
+        cause = self._error or "The run that held it ended between its send and the answer."
+        return (
+            f"{cause} So the agent may have the input, and nothing shows whether it has. It is not "
+            "sent again (delivery_guarantee at_most_once, or too late by now); a redrive does that."
+        )[:LONGEST_ERROR]
 
     async def _failed(self, error: DeliveryError) -> bool:
         """Note what went wrong; the last attempt's error is the fire's end."""
         self._leave_slot()
-        # Another send after this one may be the second that the agent reads.
-        self._doubtful = self._doubtful or error.input_written
-        text = str(error)[:LONGEST_ERROR]
-        if self._attempts >= ATTEMPTS:
-            await self._write(FireState.FAILED, reason=FireReason(error.reason), error=text)
-            return True
-        return not await self._write(self._state(), error=text)
+        self._unknown = self._unknown or error.input_written
+        self._error = str(error)[:LONGEST_ERROR]
+        if self._attempts < ATTEMPTS:
+            return not await self._write(self._state(), error=self._error)
+        if self._unknown and await self._platform.shows_input(self._claimed.assignment):
+            await self._write(FireState.DELIVERED)
+        else:
+            reason = FireReason(error.reason)
+            await self._write(FireState.FAILED, reason=reason, error=self._error)
+        return True
 
     def _state(self) -> FireState:
         return FireState.TASK_CREATED if self._task_created else FireState.CLAIMED
@@ -127,12 +159,11 @@ class FireDelivery:
         *,
         reason: FireReason | None = None,
         error: str | None = None,
-        sent_at: datetime | None = None,
         reply_excerpt: str | None = None,
+        in_attempt: bool = False,
     ) -> bool:
-        attempts = self._attempts
-        if state is FireState.TASK_CREATED and error is None:
-            attempts -= 1  # Only a finished attempt counts: a take-over goes on from here.
+        # Only a finished attempt counts: a take-over goes on from here.
+        attempts = self._attempts - 1 if in_attempt else self._attempts
         return await self._commit(
             Outcome(
                 fire_id=self._claimed.fire_id,
@@ -142,7 +173,7 @@ class FireDelivery:
                 attempts=attempts,
                 reason=reason,
                 error=error,
-                sent_at=sent_at,
+                sent_at=self._sent_at if state is FireState.DELIVERED else None,
                 reply_excerpt=reply_excerpt,
                 possible_duplicate=self._doubtful,
             )

@@ -22,11 +22,12 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One claimed fire, ready to be told to its agent."""
+    """One claimed fire, ready to be told to its agent. `claimed_at`: for the first time."""
 
     fire_id: str
     agent: Agent
     task: Task
+    claimed_at: datetime
     input_author: str
     input_content: str
     idempotency_key: str
@@ -36,8 +37,8 @@ class Assignment:
 class AgentPlatform(Protocol):
     """Where tasks are made and inputs are delivered.
 
-    Both calls raise `errors.DeliveryError` (one of its leaves) and nothing else for whatever an
-    agent does; neither retries.
+    The calls raise `errors.DeliveryError` (one of its leaves) and nothing else for whatever an
+    agent does; none retries.
     """
 
     async def create_task(self, assignment: Assignment) -> None:
@@ -45,6 +46,12 @@ class AgentPlatform(Protocol):
 
     async def send_input(self, assignment: Assignment) -> str | None:
         """Deliver the input. Returns the beginning of a synchronous agent's answer, if any."""
+
+    async def shows_input(self, assignment: Assignment) -> bool:
+        """Whether the *agent* shows that it has the input: its task has moved since the claim.
+
+        What we wrote ourselves proves nothing. False when nothing shows it, or nobody can tell.
+        """
 
     async def aclose(self) -> None:
         """Give the connections back."""

@@ -14,7 +14,7 @@ from schedules_pipeline.domain.claiming import Candidate, Definition, FireAhead
 from schedules_pipeline.domain.emission import OwingSlice
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
 from schedules_pipeline.domain.planning import ClockReading, Gap, SchedulePlan
-from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
+from schedules_pipeline.domain.schedule import Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice, SliceKind
 
 T = TypeVar("T")
@@ -123,7 +123,6 @@ class Claim:
     fire_id: str
     schedule_version: int
     task_id: str
-    doubtful: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +257,9 @@ class ScheduleRepository(Protocol):
         note: str | None = None,
     ) -> None:
         """Append to the change history."""
+
+    def contents(self, versions: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Content]:
+        """What those (schedule, version) had agents told, from the change history."""
 
     def skips(self, schedule_id: str) -> frozenset[datetime]:
         """The nominal times that a person took out, past ones too."""
@@ -423,9 +425,6 @@ class FireRepository(Protocol):
 
     def end_unclaimed(self, ends: Sequence[tuple[str, FireState, FireReason]]) -> None: ...
 
-    def create_tasks(self, tasks: Sequence[TaskRow]) -> None:
-        """Get-or-create by name."""
-
     def write_outcomes(self, outcomes: Sequence[Outcome], dagster_run_id: str) -> set[str]:
         """Returns the ids of the fires that were still this run's."""
 
@@ -437,6 +436,16 @@ class FireRepository(Protocol):
 
     def landed(self, since: datetime | None) -> Sequence[LandedFire]:
         """Those of the last minutes' slices that ended after `since`, by the time they ended."""
+
+
+class TaskRepository(Protocol):
+    """Tasks of the local platform."""
+
+    def create(self, tasks: Sequence[TaskRow]) -> None:
+        """Get-or-create by name."""
+
+    def moved_since(self, task_id: str, since: datetime) -> bool:
+        """Whether its agent has touched it."""
 
 
 class HeartbeatRepository(Protocol):
@@ -461,6 +470,8 @@ class Transaction(Protocol):
     def dispatches(self) -> DispatchRepository: ...
     @property
     def fires(self) -> FireRepository: ...
+    @property
+    def tasks(self) -> TaskRepository: ...
     @property
     def heartbeat(self) -> HeartbeatRepository: ...
 

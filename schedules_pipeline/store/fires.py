@@ -1,6 +1,5 @@
 """The ledger's rows, as ticks and runs write them. Never a statement per fire."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +20,6 @@ from schedules_pipeline.services.store_port import (
     OpenFire,
     Outcome,
     PlannedAhead,
-    TaskRow,
 )
 from schedules_pipeline.store.rows import (
     AGENT_COLUMNS,
@@ -299,7 +297,8 @@ class PostgresFires:
             text("""
                 select f.id, f.schedule_id, f.trigger_type, f.nominal_at, f.due_at, f.owed_at,
                        f.state, f.attempts,
-                       f.redrive_count, f.idempotency_key, f.task_id,
+                       f.redrive_count, f.idempotency_key, f.schedule_version, f.task_id,
+                       f.claimed_at,
                        statement_timestamp() as seen_at
                 from fires f left join dispatches d on d.dagster_run_id = f.claimed_by
                 where f.id = any(:ids) and f.schedule_id = any(:schedule_ids) and (
@@ -359,11 +358,9 @@ class PostgresFires:
                     claimed_by = :run,
                     claimed_at = coalesce(f.claimed_at, statement_timestamp()),
                     schedule_version = coalesce(f.schedule_version, x.version),
-                    task_id = coalesce(f.task_id, x.task_id),
-                    possible_duplicate = f.possible_duplicate or x.doubtful
+                    task_id = coalesce(f.task_id, x.task_id)
                 from unnest(cast(:ids as text[]), cast(:versions as int[]),
-                            cast(:tasks as text[]), cast(:doubts as boolean[]))
-                    as x (id, version, task_id, doubtful)
+                            cast(:tasks as text[])) as x (id, version, task_id)
                 where f.id = x.id
             """),
             {
@@ -371,7 +368,6 @@ class PostgresFires:
                 "ids": [c.fire_id for c in claims],
                 "versions": [c.schedule_version for c in claims],
                 "tasks": [c.task_id for c in claims],
-                "doubts": [c.doubtful for c in claims],
             },
         )
 
@@ -389,28 +385,6 @@ class PostgresFires:
                 "ids": [fire_id for fire_id, _, _ in ends],
                 "states": [state.value for _, state, _ in ends],
                 "reasons": [reason.value for _, _, reason in ends],
-            },
-        )
-
-    def create_tasks(self, tasks: Sequence[TaskRow]) -> None:
-        """Get-or-create by name: the id is a function of the name, so there is nothing to get."""
-        self._connection.execute(
-            text("""
-                insert into tasks (id, name, agent_id, status_reason, params, task_metadata)
-                select x.id, x.name, x.agent_id, 'Created for a scheduled run',
-                       nullif(x.params, 'null'), x.task_metadata
-                from unnest(cast(:ids as text[]), cast(:names as text[]),
-                            cast(:agents as text[]), cast(:params as jsonb[]),
-                            cast(:metadata as jsonb[]))
-                    as x (id, name, agent_id, params, task_metadata)
-                on conflict (name) do nothing
-            """),
-            {
-                "ids": [t.id for t in tasks],
-                "names": [t.name for t in tasks],
-                "agents": [t.agent_id for t in tasks],
-                "params": [_json(t.params) for t in tasks],
-                "metadata": [_json(t.task_metadata) for t in tasks],
             },
         )
 
@@ -530,7 +504,3 @@ class PostgresFires:
 def _candidate(row: Row[Any]) -> Candidate:
     enums = {"state": FireState(row.state), "trigger_type": TriggerType(row.trigger_type)}
     return Candidate(**{**row._mapping, **enums})
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -9,7 +9,13 @@ from sqlalchemy import Row
 
 from schedules_pipeline.domain.cadence import Cadence, CronDayMatch, DstFold, DstGap
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
-from schedules_pipeline.domain.policies import CatchupPolicy, Policies
+from schedules_pipeline.domain.policies import (
+    CatchupPolicy,
+    DeliveryGuarantee,
+    OverlapPolicy,
+    OverlapScope,
+    Policies,
+)
 from schedules_pipeline.domain.schedule import AcpType, Agent, AgentStatus, Schedule
 from schedules_pipeline.services.store_port import Fire
 
@@ -18,6 +24,7 @@ SCHEDULE_COLUMNS = """
     s.interval_seconds, s.interval_phase_seconds, s.fire_at, s.timezone, s.cron_day_match,
     s.exclude_cron, s.dst_gap, s.dst_fold, s.start_at, s.end_at, s.jitter_seconds, s.paused,
     s.catchup_policy, s.catchup_window_seconds, s.max_fires, s.pause_after_failures,
+    s.overlap_policy, s.overlap_scope, s.overlap_task_timeout_seconds, s.delivery_guarantee,
     s.task_params, s.task_metadata, s.initial_input, s.creator_principal, s.version,
     s.created_at, s.updated_at, s.deleted_at
 """
@@ -62,6 +69,10 @@ def _policies(row: Row[Any]) -> Policies:
         catchup_window_seconds=row.catchup_window_seconds,
         max_fires=row.max_fires,
         pause_after_failures=row.pause_after_failures,
+        overlap_policy=OverlapPolicy(row.overlap_policy),
+        overlap_scope=OverlapScope(row.overlap_scope),
+        overlap_task_timeout_seconds=row.overlap_task_timeout_seconds,
+        delivery_guarantee=DeliveryGuarantee(row.delivery_guarantee),
     )
 
 

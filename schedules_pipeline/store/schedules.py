@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.policies import Policies
-from schedules_pipeline.domain.schedule import JsonObject, Schedule
+from schedules_pipeline.domain.schedule import Content, JsonObject, Schedule
 from schedules_pipeline.services.store_port import Fire, ScheduleActivity
 from schedules_pipeline.store.rows import FIRE_COLUMNS, SCHEDULE_COLUMNS, fire_from, schedule_from
 
@@ -23,13 +23,16 @@ INSERT = """
         (id, agent_id, name, description, cron_expression, interval_seconds,
          interval_phase_seconds, fire_at, timezone, cron_day_match, exclude_cron, dst_gap, dst_fold,
          start_at, end_at, jitter_seconds, catchup_policy, catchup_window_seconds, max_fires,
-         pause_after_failures, paused, task_params, task_metadata, initial_input,
-         creator_principal, version, created_at, updated_at)
+         pause_after_failures, overlap_policy, overlap_scope, overlap_task_timeout_seconds,
+         delivery_guarantee, paused, task_params, task_metadata, initial_input, creator_principal,
+         version, created_at, updated_at)
     values (:id, :agent_id, :name, :description, :cron_expression, :interval_seconds,
             :interval_phase_seconds, :fire_at, :timezone, :cron_day_match,
             cast(:exclude_cron as text[]), :dst_gap, :dst_fold, :start_at, :end_at,
             :jitter_seconds, :catchup_policy, :catchup_window_seconds, :max_fires,
-            :pause_after_failures, :paused, cast(:task_params as jsonb),
+            :pause_after_failures, :overlap_policy, :overlap_scope,
+            :overlap_task_timeout_seconds, :delivery_guarantee, :paused,
+            cast(:task_params as jsonb),
             cast(:task_metadata as jsonb), cast(:initial_input as jsonb),
             cast(:creator_principal as jsonb), :version, :created_at, :updated_at)
     on conflict (agent_id, name) where deleted_at is null do nothing
@@ -46,7 +49,10 @@ UPDATE = f"""
         exclude_cron = cast(:exclude_cron as text[]), dst_gap = :dst_gap, dst_fold = :dst_fold,
         start_at = :start_at, end_at = :end_at, jitter_seconds = :jitter_seconds,
         catchup_policy = :catchup_policy, catchup_window_seconds = :catchup_window_seconds,
-        max_fires = :max_fires, pause_after_failures = :pause_after_failures, paused = :paused,
+        max_fires = :max_fires, pause_after_failures = :pause_after_failures,
+        overlap_policy = :overlap_policy, overlap_scope = :overlap_scope,
+        overlap_task_timeout_seconds = :overlap_task_timeout_seconds,
+        delivery_guarantee = :delivery_guarantee, paused = :paused,
         task_params = cast(:task_params as jsonb), task_metadata = cast(:task_metadata as jsonb),
         initial_input = cast(:initial_input as jsonb), version = s.version + 1,
         updated_at = statement_timestamp()
@@ -226,6 +232,25 @@ class PostgresSchedules:
                 "after": _definition(after),
             },
         )
+
+    def contents(self, versions: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], Content]:
+        """What those (schedule, version) had agents told, from the change history."""
+        rows = self._connection.execute(
+            text("""
+                select c.schedule_id, c.version, c.after
+                from unnest(cast(:ids as text[]), cast(:versions as int[])) as x (id, version)
+                join schedule_changes c on c.schedule_id = x.id and c.version = x.version
+            """),
+            {
+                "ids": [schedule_id for schedule_id, _ in versions],
+                "versions": [version for _, version in versions],
+            },
+        )
+        names = [field.name for field in fields(Content)]
+        return {
+            (row.schedule_id, row.version): Content(**{name: row.after[name] for name in names})
+            for row in rows
+        }
 
     def skips(self, schedule_id: str) -> frozenset[datetime]:
         """The nominal times that a person took out, past ones too."""

@@ -16,6 +16,7 @@ from schedules_pipeline.store.fires import PostgresFires
 from schedules_pipeline.store.heartbeat import PostgresHeartbeat
 from schedules_pipeline.store.schedules import PostgresSchedules
 from schedules_pipeline.store.slices import PostgresSlices
+from schedules_pipeline.store.tasks import PostgresTasks
 
 T = TypeVar("T")
 
@@ -57,6 +58,11 @@ class PostgresTransaction:
     def fires(self) -> PostgresFires:
         """The ledger."""
         return PostgresFires(self._connection)
+
+    @cached_property
+    def tasks(self) -> PostgresTasks:
+        """Tasks of the local platform."""
+        return PostgresTasks(self._connection)
 
     @cached_property
     def heartbeat(self) -> PostgresHeartbeat:

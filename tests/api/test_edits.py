@@ -22,6 +22,10 @@ FULL: dict[str, Any] = {
     "catchup_window_seconds": 60,
     "max_fires": 5,
     "pause_after_failures": 2,
+    "overlap_policy": "buffer_all",
+    "overlap_scope": "task",
+    "overlap_task_timeout_seconds": 60,
+    "delivery_guarantee": "at_most_once",
     "task_params": {"p": 1, "deep": {"a": 1}},
     "task_metadata": {"team": "x"},
     "initial_input": {"type": "text", "author": "agent", "content": "hi"},
@@ -71,7 +75,9 @@ def test_an_explicit_null_clears_or_resets_or_is_ignored(api: Api) -> None:
     )  # fmt: skip
     reset = {"jitter_seconds": 0, "exclude_cron": [], "catchup_policy": "latest",
              "catchup_window_seconds": 3600, "cron_day_match": "either", "dst_gap": "run_after",
-             "dst_fold": "first", "interval_phase_seconds": 0}  # fmt: skip
+             "dst_fold": "first", "interval_phase_seconds": 0, "overlap_policy": "skip",
+             "overlap_scope": "delivery", "overlap_task_timeout_seconds": 86400,
+             "delivery_guarantee": "at_least_once"}  # fmt: skip
     ignored = ("name", "timezone", "paused", "initial_input", "interval_seconds", "fire_at")
     found = patched(api, created, **dict.fromkeys((*cleared, *reset, *ignored)))
     assert found.items() >= (cleared | reset).items()
@@ -116,6 +122,10 @@ def test_two_cadences_are_422_and_none_left_is_400(api: Api) -> None:
         {"max_fires": 0},
         {"pause_after_failures": True},
         {"catchup_policy": "some"},
+        {"overlap_policy": "sometimes"},
+        {"overlap_scope": "agent"},
+        {"overlap_task_timeout_seconds": 0},
+        {"delivery_guarantee": "exactly_once"},
         {"catchup_window_seconds": -1},
         {"start_at": "2030-01-02T00:00:00Z", "end_at": "2030-01-01T00:00:00Z"},
         {"end_at": "2020-01-01T00:00:00Z"},

@@ -45,6 +45,10 @@ SCHEDULE_KEYS = {
     "catchup_window_seconds",
     "max_fires",
     "pause_after_failures",
+    "overlap_policy",
+    "overlap_scope",
+    "overlap_task_timeout_seconds",
+    "delivery_guarantee",
 }
 NOBODY = {
     "principal_type": None,

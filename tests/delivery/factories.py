@@ -53,8 +53,14 @@ def make_assignment(
         fire_id=FIRE_ID,
         agent=make_agent(acp_url, acp_type, **agent),
         task=task,
+        claimed_at=CREATED_AT,
         input_author="user",
         input_content=content,
         idempotency_key=key,
         event_sequence=7,
     )
+
+
+def untouched(_task_id: str, _since: datetime) -> bool:
+    """An agent that has never moved a task."""
+    return False

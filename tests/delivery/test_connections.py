@@ -15,7 +15,7 @@ from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.errors import AgentError, TimedOut, Unreachable
 from tests.agents import RunningAgent, start_agent
-from tests.delivery.factories import make_assignment
+from tests.delivery.factories import make_assignment, untouched
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = (
@@ -26,7 +26,7 @@ OK = (
 
 @contextlib.asynccontextmanager
 async def open_platform(timeouts: Timeouts | None = None) -> AsyncIterator[LocalPlatform]:
-    platform = LocalPlatform(timeouts or Timeouts())
+    platform = LocalPlatform(timeouts or Timeouts(), untouched)
     try:
         yield platform
     finally:

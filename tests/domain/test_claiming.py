@@ -41,7 +41,9 @@ def candidate(nominal: datetime = NOON, **changes: Any) -> Candidate:
         "attempts": 0,
         "redrive_count": 0,
         "idempotency_key": "key",
+        "schedule_version": None,
         "task_id": None,
+        "claimed_at": None,
         "seen_at": nominal + seconds(1),
     }
     return Candidate(**(values | changes))
@@ -143,13 +145,13 @@ def test_past_the_grace_only_the_newest_within_the_window_goes_out(
     assert said(found) == [end(MISSED, FireReason.COALESCED) if stale else DELIVER]
 
 
-def test_a_stale_fire_whose_input_may_be_out_ends_unknown() -> None:
+def test_a_stale_fire_whose_input_may_be_out_is_delivered_only_if_its_agent_shows_that() -> None:
     seen_at = NOON + seconds(100)
     assert said(verdict(candidate(state=CLAIMED, seen_at=seen_at), cadence=MINUTELY)) == [
         end(MISSED, FireReason.COALESCED)
     ]
     assert said(verdict(candidate(state=CREATED, seen_at=seen_at), cadence=MINUTELY)) == [
-        end(FireState.FAILED, FireReason.DELIVERY_UNKNOWN)
+        (Decision.PROVE, None, None)
     ]
 
 

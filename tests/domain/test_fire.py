@@ -37,8 +37,8 @@ def test_a_delivery_goes_through_every_step() -> None:
     }
 
 
-def test_every_end_but_delivery_has_its_reasons_and_every_reason_its_end() -> None:
-    assert set(REASONS) == FINAL - {FireState.DELIVERED}
+def test_waiting_and_every_end_but_delivery_have_their_reasons_and_every_reason_its_state() -> None:
+    assert set(REASONS) == FINAL - {FireState.DELIVERED} | {FireState.WAITING}
     assert frozenset().union(*REASONS.values()) == set(FireReason)
 
 

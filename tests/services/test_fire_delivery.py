@@ -52,6 +52,7 @@ class Story:
     create: Step = nothing
     send: Step = nothing
     prove: Step = nothing
+    shown: bool = False
     kept: Callable[[Outcome], bool] = lambda _outcome: True
     events: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -65,6 +66,10 @@ class Story:
         await self.send()
         return "hello"
 
+    async def shows_input(self, assignment: Assignment) -> bool:
+        self.events.append("look")
+        return self.shown
+
     async def aclose(self) -> None:
         pass
 
@@ -77,7 +82,13 @@ class Story:
         return self.kept(outcome)
 
 
-def see_to(story: Story, *, task_created: bool = False, attempts: int = 0) -> Slots:
+def see_to(
+    story: Story,
+    *,
+    task_created: bool = False,
+    attempts: int = 0,
+    may_send_again: bool = True,
+) -> Slots:
     """Runs the delivery to its end; returns the slots, all given back."""
 
     async def run() -> Slots:
@@ -89,6 +100,7 @@ def see_to(story: Story, *, task_created: bool = False, attempts: int = 0) -> Sl
             due_at=NOON,
             attempts=attempts,
             task_created=task_created,
+            may_send_again=may_send_again,
             pause_after_failures=None,
             assignment=make_assignment("http://127.0.0.1:9"),
         )
@@ -121,11 +133,69 @@ def test_the_task_is_committed_before_the_input_goes_out_and_the_delivery_after(
     assert (delivered.sent_at, delivered.reply_excerpt) == (NOON, "hello")
 
 
-def test_a_fire_that_was_taken_over_after_its_task_is_only_sent() -> None:
+def test_a_fire_that_was_taken_over_after_its_task_is_marked_before_it_is_sent_again() -> None:
     story = Story()
     see_to(story, task_created=True, attempts=2)
-    assert story.events == ["send", "delivered"]
-    assert story.outcomes[0].attempts == 3
+    assert story.events == ["look", "task_created", "send", "delivered"]
+    marked, delivered = story.outcomes
+    assert (marked.attempts, delivered.attempts) == (2, 3)
+    assert marked.possible_duplicate
+    assert delivered.possible_duplicate
+
+
+def test_what_the_agent_shows_that_it_has_is_delivered_and_not_sent_again() -> None:
+    story = Story(shown=True)
+    see_to(story, task_created=True)
+    assert story.events == ["look", "delivered"]
+    end = story.outcomes[0]
+    # When it was sent, the run that sent it knew.
+    assert (end.sent_at, end.possible_duplicate) == (None, False)
+
+
+def test_an_answer_that_was_lost_is_made_up_by_what_the_agent_shows() -> None:
+    story = Story(send=raising(TimedOut("nothing", input_written=True)), shown=True)
+    see_to(story)
+    assert story.events == ["create", "task_created", "send", "task_created", "look", "delivered"]
+    end = story.outcomes[-1]
+    assert (end.sent_at, end.possible_duplicate) == (NOON, False)
+
+
+def test_the_last_attempts_lost_answer_is_made_up_too() -> None:
+    story = Story(send=raising(TimedOut("nothing", input_written=True)), shown=True)
+    see_to(story, attempts=4)
+    assert story.events == ["create", "task_created", "send", "look", "delivered"]
+
+
+def test_at_most_once_an_input_that_may_be_out_ends_unknown_and_says_what_to_do() -> None:
+    story = Story(send=raising(TimedOut("It sent nothing for 1 s.", input_written=True)))
+    see_to(story, may_send_again=False)
+    assert story.events == ["create", "task_created", "send", "task_created", "look", "failed"]
+    end = story.outcomes[-1]
+    assert (end.reason, end.possible_duplicate) == (FireReason.DELIVERY_UNKNOWN, False)
+    assert end.error == (
+        "It sent nothing for 1 s. So the agent may have the input, and nothing shows whether it "
+        "has. It is not sent again (delivery_guarantee at_most_once, or too late by now); a "
+        "redrive does that."
+    )
+
+
+def test_at_most_once_a_take_over_ends_unknown() -> None:
+    story = Story()
+    see_to(story, task_created=True, may_send_again=False)
+    assert story.events == ["look", "failed"]
+    assert str(story.outcomes[-1].error).startswith("The run that held it ended between its send")
+
+
+def test_at_most_once_what_certainly_did_not_arrive_is_sent_again() -> None:
+    story = Story(send=raising(AgentError("busy"), None))
+    see_to(story, may_send_again=False)
+    assert story.events[-2:] == ["send", "delivered"]
+
+
+def test_what_is_no_longer_ours_to_mark_is_not_sent_again() -> None:
+    story = Story(kept=lambda _outcome: False)
+    see_to(story, task_created=True)
+    assert story.events == ["look", "task_created"]
 
 
 def test_no_input_goes_out_when_the_task_is_no_longer_ours() -> None:
@@ -145,7 +215,7 @@ def test_nothing_is_sent_without_proof(task_created: bool) -> None:
     story = Story(prove=raising(DispatchEnded("over")))
     with pytest.raises(DispatchEnded):
         see_to(story, task_created=task_created)
-    assert story.events == []
+    assert not {"create", "send"} & set(story.events)
 
 
 def test_every_attempt_and_each_of_its_steps_is_proved() -> None:
@@ -211,6 +281,7 @@ def test_a_wait_between_attempts_holds_no_slot() -> None:
             due_at=NOON,
             attempts=0,
             task_created=False,
+            may_send_again=True,
             pause_after_failures=None,
             assignment=make_assignment("http://127.0.0.1:9"),
         )

@@ -48,11 +48,13 @@ class Platform:
         self,
         create: Callable[[Assignment], Awaitable[None]] | None = None,
         send: Callable[[Assignment], Awaitable[str | None]] | None = None,
+        shows: Callable[[Assignment], bool] = lambda _assignment: False,
     ) -> None:
         self.created: list[str] = []
         self.sent: list[str] = []
         self._create = create
         self._send = send
+        self._shows = shows
 
     async def create_task(self, assignment: Assignment) -> None:
         self.created.append(assignment.fire_id)
@@ -62,6 +64,9 @@ class Platform:
     async def send_input(self, assignment: Assignment) -> str | None:
         self.sent.append(assignment.fire_id)
         return None if self._send is None else await self._send(assignment)
+
+    async def shows_input(self, assignment: Assignment) -> bool:
+        return self._shows(assignment)
 
     async def aclose(self) -> None:
         pass

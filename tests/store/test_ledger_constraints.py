@@ -140,7 +140,9 @@ def test_the_reasons_of_each_end_are_those_of_the_table_in_code(
 @pytest.mark.parametrize(
     ("state", "change", "constraint"),
     [
-        (FireState.PLANNED, {"state": "waiting"}, "state_and_reason"),
+        (FireState.PLANNED, {"state": "postponed"}, "state_and_reason"),
+        (FireState.WAITING, {"reason": None}, "state_and_reason"),
+        (FireState.WAITING, {"finished_at": "now"}, "an_end_has_its_time"),
         (FireState.FAILED, {"reason": "bad_luck"}, "state_and_reason"),
         (FireState.SKIPPED, {"finished_at": None}, "an_end_has_its_time"),
         (FireState.PLANNED, {"finished_at": "now"}, "an_end_has_its_time"),
