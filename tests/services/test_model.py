@@ -221,11 +221,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.time_passes(seconds, ticks=True, works=False)
         for key in self._owing()[:1]:
             run = self._run_begins(key)
-            claimed = self._claim(key, run)
+            fresh, again = self._parted(self._claim(key, run))
             if task_created:
-                self._write(claimed, run, FireState.TASK_CREATED)
+                self._write(fresh, run, FireState.TASK_CREATED)
             if input_sent:
-                self._send([f for f in claimed if f.task_created or task_created])
+                self._write(again, run, FireState.TASK_CREATED, doubtful=True)
+                self._send(again + (fresh if task_created else []))
             self._run_ends(run, key)
         for life in self.lives:
             self._what_moved_was_due(life)
@@ -258,12 +259,21 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.store.run(work)
 
     def _see_to_their_ends(self, claimed: list[ClaimedFire], run: str, agent_answers: bool) -> None:
-        self._write([f for f in claimed if not f.task_created], run, FireState.TASK_CREATED)
+        fresh, again = self._parted(claimed)
+        unknown = [fire for fire in claimed if fire not in fresh + again]
+        self._write(unknown, run, FireState.FAILED, FireReason.DELIVERY_UNKNOWN)
+        self._write(fresh, run, FireState.TASK_CREATED)
+        self._write(again, run, FireState.TASK_CREATED, doubtful=True)
         if agent_answers:
-            self._send(claimed)
-            self._write(claimed, run, FireState.DELIVERED)
+            self._send(fresh + again)
+            self._write(fresh + again, run, FireState.DELIVERED)
         else:
-            self._write(claimed, run, FireState.FAILED, FireReason.UNREACHABLE)
+            self._write(fresh + again, run, FireState.FAILED, FireReason.UNREACHABLE)
+
+    def _parted(self, claimed: list[ClaimedFire]) -> tuple[list[ClaimedFire], list[ClaimedFire]]:
+        """Those whose input has not gone out, and those whose input may be sent once more."""
+        fresh = [fire for fire in claimed if not fire.task_created]
+        return fresh, [fire for fire in claimed if fire.task_created and fire.may_send_again]
 
     def _send(self, claimed: list[ClaimedFire]) -> None:
         sent_before = {sent.key for sent in self.sent}
@@ -280,6 +290,8 @@ class LedgerMachine(RuleBasedStateMachine):
         run: str,
         state: FireState,
         reason: FireReason | None = None,
+        *,
+        doubtful: bool = False,
     ) -> None:
         outcomes = [
             Outcome(
@@ -288,6 +300,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 state=state,
                 reason=reason,
                 attempts=1,
+                possible_duplicate=doubtful,
             )
             for fire in fires
         ]
