@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 from bench.report import machine
+from soak import races
 from soak.evidence import gather
 from soak.scenarios import SCENARIOS, Scenario
 from soak.stages import CannotRun
@@ -24,6 +25,8 @@ from soak.verdict import Verdict, judge
 SCHEDULES = 200
 DRAIN_SECONDS = 600.0
 KEPT, BROKEN, NOT_RUN = 0, 1, 2
+RACES = "races"
+NAMES = [*SCENARIOS, RACES]
 
 
 def main() -> int:
@@ -31,18 +34,20 @@ def main() -> int:
     options = _options()
     seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
     print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
-    names = [options.scenario] if options.scenario else list(SCENARIOS)
+    names = [options.scenario] if options.scenario else NAMES
     return max(_play(name, options, seed) for name in names)
 
 
 def _options() -> argparse.Namespace:
-    about = "\n".join(f"  {n:12} {s.about} ({s.minutes:g} min)" for n, s in SCENARIOS.items())
+    told = [(name, each.about, each.minutes) for name, each in SCENARIOS.items()]
+    told.append((RACES, races.ABOUT, races.MINUTES))
+    about = "\n".join(f"  {name:12} {what} ({minutes:g} min)" for name, what, minutes in told)
     parser = argparse.ArgumentParser(
         prog="python -m soak",
         description=f"Fault injection against the real house. Scenarios:\n{about}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--scenario", choices=list(SCENARIOS), help="one; else all, in turn")
+    parser.add_argument("--scenario", choices=NAMES, help="one; else all, in turn")
     parser.add_argument("--minutes", type=float, help="of faults, instead of the scenario's own")
     parser.add_argument("--schedules", type=int, default=SCHEDULES)
     parser.add_argument("--seed", type=int, help="repeats the choice and the times of the faults")
@@ -51,18 +56,28 @@ def _options() -> argparse.Namespace:
 
 
 def _play(name: str, options: argparse.Namespace, seed: int) -> int:
+    """One scenario's verdict, printed."""
+    try:
+        kept = _play_races(options, seed) if name == RACES else _play_faults(name, options, seed)
+    except CannotRun as reason:
+        print(f"NOT RUN: {reason}", flush=True)
+        return NOT_RUN
+    print(f"VERDICT: {'kept' if kept else 'BROKEN'}", flush=True)
+    return KEPT if kept else BROKEN
+
+
+def _play_races(options: argparse.Namespace, seed: int) -> bool:
+    print(f"\n## {RACES}: {races.ABOUT}\n")
+    return races.play(options.minutes or races.MINUTES, seed)
+
+
+def _play_faults(name: str, options: argparse.Namespace, seed: int) -> bool:
     scenario = SCENARIOS[name]
     minutes = options.minutes or scenario.minutes
     print(f"\n## {name}: {scenario.about}\n")
     print(f"seed {seed}, {options.schedules} schedules, {minutes:g} min of faults", flush=True)
-    with _folder(options.folder) as folder:
-        try:
-            verdict = _run(scenario, folder, Random(seed), options.schedules, minutes)
-        except CannotRun as reason:
-            print(f"NOT RUN: {reason}")
-            return NOT_RUN
-    print(f"VERDICT: {'kept' if verdict.kept else 'BROKEN'}", flush=True)
-    return KEPT if verdict.kept else BROKEN
+    with _folder(options.folder and options.folder / name) as folder:
+        return _run(scenario, folder, Random(seed), options.schedules, minutes).kept
 
 
 def _run(
@@ -79,9 +94,7 @@ def _run(
         began = time.monotonic()
         drained = stage.drain(until, DRAIN_SECONDS)
         print(f"{'all' if drained else 'NOT all'} ended {time.monotonic() - began:.0f} s later")
-        evidence = gather(
-            stage.stack, stage.expected, stage.agents.running, until, scenario.late_limit_seconds
-        )
+        evidence = gather(stage, until, scenario.late_limit_seconds)
     verdict = judge(evidence)
     _tell(verdict)
     return verdict

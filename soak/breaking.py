@@ -19,6 +19,7 @@ AGENT_AWAY_SECONDS = (0.2, 3.0)
 FREEZE_SECONDS = 40.0
 OUTAGE_SECONDS = 45.0
 FULL_SECONDS = 30.0
+DISK_IS_FULL = b"No space left on device"
 HOG_SECONDS = 20.0
 JUMP_SECONDS = 25.0
 JUMPS = (3_600, -3_600, 20, -86_400, 45)
@@ -113,6 +114,9 @@ def fill_the_disk(stage: Stage) -> None:
     ballast.unlink()
     _own(stage).bring_back()
     stage.faults[f"the disk full for {FULL_SECONDS:g} s"] += 1
+    refused = sum(log.read_bytes().count(DISK_IS_FULL) for log in stage.database_logs())
+    assert refused, "PostgreSQL never met with the full disk"
+    stage.faults["PostgreSQL found no space"] = refused
 
 
 def take_all_connections(stage: Stage) -> None:

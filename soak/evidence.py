@@ -4,28 +4,27 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from soak.occurrences import Expected
+from soak.stage import Stage
 from soak.verdict import Evidence, GapRow, Received, Row
 from tests.agents import RunningAgent
 from tests.stack import Stack
 
 INPUTS = ("event/send", "message/send")
+DEADLOCK = b"deadlock detected"
 
 
-def gather(
-    stack: Stack,
-    expected: Sequence[Expected],
-    agents: Sequence[tuple[RunningAgent, bool]],
-    until: datetime,
-    late_limit_seconds: float | None,
-) -> Evidence:
-    """`agents` come with whether they dedupe by key."""
+def gather(stage: Stage, until: datetime, late_limit_seconds: float | None) -> Evidence:
+    """Everything up to an instant."""
+    stack, expected = stage.stack, stage.expected
     of = {each.schedule_id for each in expected}
+    agents = stage.agents.running
     return Evidence(
         expected=expected,
         until=until,
         received=[r for agent, dedupes in agents for r in _received(agent, dedupes, of)],
         rows=_rows(stack, until),
         gaps=[GapRow(*row) for row in stack.sql("select schedule_id, from_at, to_at from gaps")],
+        deadlocks=sum(log.read_bytes().count(DEADLOCK) for log in stage.database_logs()),
         holes_by_the_audit=_audit(stack, expected, until),
         late_limit_seconds=late_limit_seconds,
     )

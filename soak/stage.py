@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 
 from schedules_pipeline.dev.home import Home
+from schedules_pipeline.dev.parts import POSTGRES
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
 from schedules_pipeline.errors import StartupError
 from soak.occurrences import Expected
@@ -77,8 +78,10 @@ class Agents:
 class OwnDatabase:
     """A PostgreSQL that the scenario holds in its hand, instead of the house's own."""
 
-    def __init__(self, directory: Path, options: Mapping[str, str] | None = None) -> None:
-        self.server = EmbeddedPostgres(directory, options=options)
+    def __init__(
+        self, directory: Path, *, log: Path, options: Mapping[str, str] | None = None
+    ) -> None:
+        self.server = EmbeddedPostgres(directory, log=log, options=options)
         self.url = self.server.start()
 
     def bring_back(self) -> None:
@@ -115,6 +118,11 @@ class Stage:
     def home(self) -> Home:
         """Where the house writes down its processes."""
         return Home(self.stack.home)
+
+    def database_logs(self) -> list[Path]:
+        """What PostgreSQL has written, in the order of writing."""
+        log = self.database.server.log if self.database else self.home.log(POSTGRES)
+        return [each for each in (log.with_suffix(".log.1"), log) if each.exists()]
 
     def now(self) -> datetime:
         """By the database's clock, as soon as there is one."""

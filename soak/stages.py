@@ -5,7 +5,7 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from random import Random
@@ -44,43 +44,42 @@ def own_house(folder: Path, chance: Random) -> AbstractContextManager[Stage]:
 
 def own_database(folder: Path, chance: Random) -> AbstractContextManager[Stage]:
     """PostgreSQL is the scenario's, so that nobody starts it again too early."""
-    return stage(folder, chance, database=lambda: OwnDatabase(folder / "pg"))
+    return stage(folder, chance, database=_database(folder))
 
 
 def few_connections(folder: Path, chance: Random) -> AbstractContextManager[Stage]:
     """PostgreSQL allows few connections."""
     options = {"max_connections": str(FEW_CONNECTIONS)}
-    return stage(folder, chance, database=lambda: OwnDatabase(folder / "pg", options))
+    return stage(folder, chance, database=_database(folder, options))
 
 
 @contextmanager
 def small_disk(folder: Path, chance: Random) -> Iterator[Stage]:
     """PostgreSQL's data is on a disk of its own (a tmpfs), which can be filled."""
-    disk = folder / "disk"
+    disk = folder / "pg"
     disk.mkdir(mode=0o755)
-    with _mounted(disk), stage(folder, chance, database=lambda: OwnDatabase(disk / "pg")) as made:
+    with _mounted(disk), stage(folder, chance, database=_database(folder)) as made:
         yield made
 
 
 def jumping_host_clock(folder: Path, chance: Random) -> AbstractContextManager[Stage]:
-    """The time of day of the whole house is what a file says; PostgreSQL's and the agents' not."""
-    return stage(
-        folder,
-        chance,
-        database=lambda: OwnDatabase(folder / "pg"),
-        variables=_own_time_of_day(folder),
-    )
+    """The whole house has its own time of day; PostgreSQL and the agents have the host's."""
+    variables = _own_time_of_day(folder)
+    return stage(folder, chance, database=_database(folder), variables=variables)
 
 
 @contextmanager
 def an_hour_can_pass(folder: Path, chance: Random) -> Iterator[Stage]:
-    """The time of day is what a file says, for everybody: PostgreSQL and the agents too."""
-    variables = _own_time_of_day(folder)
+    """Everybody has the stage's time of day: PostgreSQL and the agents too."""
     with (
-        environment(variables),
-        stage(folder, chance, database=lambda: OwnDatabase(folder / "pg")) as made,
+        environment(_own_time_of_day(folder)),
+        stage(folder, chance, database=_database(folder)) as made,
     ):
         yield made
+
+
+def _database(folder: Path, options: Mapping[str, str] | None = None) -> Callable[[], OwnDatabase]:
+    return lambda: OwnDatabase(folder / "pg" / "data", log=folder / "pg.log", options=options)
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class Evidence:
     """All there is to judge by.
 
     With `late_limit_seconds` an input that comes later is an offence (`stale`), and an occurrence
-    that ended `missed` is none. `holes_by_the_audit`: None when the product was not asked.
+    that ended `missed` is none. `deadlocks`: how many PostgreSQL's log tells of.
+    `holes_by_the_audit`: None when the product was not asked.
     """
 
     expected: Sequence[Expected]
@@ -69,6 +70,7 @@ class Evidence:
     received: Sequence[Received]
     rows: Sequence[Row]
     gaps: Sequence[GapRow]
+    deadlocks: int = 0
     holes_by_the_audit: int | None = None
     late_limit_seconds: float | None = None
 
@@ -88,6 +90,7 @@ class Offences:
     early: int
     stale: int
     uncalled_for: int
+    deadlocks: int
 
     def all(self) -> dict[str, int]:
         """Each by its name."""
@@ -145,6 +148,7 @@ def judge(evidence: Evidence) -> Verdict:
         early=sum(seconds < 0 for seconds in late),
         stale=0 if limit is None else sum(seconds > limit for seconds in late),
         uncalled_for=len(at_agents - wanted),
+        deadlocks=evidence.deadlocks,
     )
     return Verdict(
         occurrences=len(wanted),

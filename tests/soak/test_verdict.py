@@ -163,6 +163,10 @@ def test_an_input_of_no_occurrence_is_uncalled_for() -> None:
     assert offences(also(received(TIMES[0] + timedelta(seconds=3)))) == {"uncalled_for": 1}
 
 
+def test_a_deadlock_in_the_servers_log_is_an_offence() -> None:
+    assert offences(replace(CLEAN, deadlocks=1)) == {"deadlocks": 1}
+
+
 def test_what_comes_after_the_end_is_not_judged() -> None:
     after = CLEAN.until + timedelta(seconds=5)
     assert offences(also(received(after))) == {}
