@@ -54,6 +54,8 @@ POLICIES = st.builds(
     catchup_policy=st.sampled_from(CatchupPolicy),
     catchup_window_seconds=st.sampled_from([0, 120, 600]),
 )
+# Before an edit the clock may not have run for a while.
+SILENCE = st.sampled_from([0, 0, 0, 100, 500])
 SOME = st.integers(0, 10)
 _numbers = itertools.count(1)
 
@@ -126,8 +128,9 @@ class LedgerMachine(RuleBasedStateMachine):
         model.plan(self.now)
         self.lives.append(Life(made.id, model))
 
-    @rule(which=SOME, interval=INTERVALS)
-    def change_when(self, which: int, interval: int) -> None:
+    @rule(which=SOME, interval=INTERVALS, silence=SILENCE)
+    def change_when(self, which: int, interval: int, silence: int) -> None:
+        self.time_passes(silence, ticks=False, works=False)
         if life := self.of(which):
             given = {"interval_seconds": interval}
             self.editor.update(self.agent.id, life.id, partial(patched, given=given), {})
@@ -140,8 +143,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.editor.update(self.agent.id, life.id, partial(patched, given=given), {})
             life.model.content = content
 
-    @rule(which=SOME, paused=st.booleans())
-    def pause_or_resume(self, which: int, paused: bool) -> None:
+    @rule(which=SOME, paused=st.booleans(), silence=SILENCE)
+    def pause_or_resume(self, which: int, paused: bool, silence: int) -> None:
+        self.time_passes(silence, ticks=False, works=False)
         if life := self.of(which):
             act = self.editor.pause if paused else self.editor.resume
             act(self.agent.id, life.id, {}, None)
