@@ -13,12 +13,12 @@ from schedules_pipeline.delivery.acp import Timeouts
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.domain.schedule import AcpType
 from tests.agents import start_agent
-from tests.delivery.factories import make_assignment, untouched
+from tests.delivery.factories import NoTasks, make_assignment
 
 
 async def deliver(acp_url: str, acp_type: AcpType, fires: int, in_flight: int) -> list[float]:
     """Deliver them; returns how long each took, in seconds, waiting for its turn not counted."""
-    platform, places = LocalPlatform(Timeouts(), untouched), asyncio.Semaphore(in_flight)
+    platform, places = LocalPlatform(Timeouts(), NoTasks()), asyncio.Semaphore(in_flight)
 
     async def fire(number: int) -> float:
         async with places:

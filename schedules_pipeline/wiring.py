@@ -17,6 +17,7 @@ from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import LandedFire
+from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.settings import Settings, with_driver
 from schedules_pipeline.store.migrate import is_migrated, migrate
@@ -59,7 +60,7 @@ class Wiring:
     @cached_property
     def clock(self) -> Clock:
         """What the sensor evaluates."""
-        return Clock(self.store, self.rules)
+        return Clock(self.store, self.rules, self.tasks.not_final)
 
     @contextmanager
     def dispatcher(
@@ -83,6 +84,11 @@ class Wiring:
     def schedules(self) -> Schedules:
         """The use cases of schedules."""
         return Schedules(self.store, self.rules)
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """The use cases of tasks."""
+        return Tasks(self.store)
 
     def seed_demo(self, agent_urls: Mapping[str, str]) -> None:
         """Register the demo agents, by name, with a schedule each."""
@@ -112,7 +118,7 @@ class Wiring:
                 request=self.settings.request_timeout_seconds,
                 turn=self.settings.turn_timeout_seconds,
             ),
-            lambda task_id, since: self.store.run(lambda tx: tx.tasks.moved_since(task_id, since)),
+            self.tasks,
         )
 
     def _dispatch_rules(self) -> DispatchRules:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import FastAPI
 
-from schedules_pipeline.api import agents, edits, health, previews, schedules
+from schedules_pipeline.api import agents, edits, health, previews, schedules, tasks
 from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
@@ -30,7 +30,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     app.state.use_cases = UseCases.of(wiring)
     app.add_middleware(BodyLimit)
     add_error_handlers(app)
-    for noun in (health, agents, schedules, previews):
+    for noun in (health, agents, schedules, previews, tasks):
         app.include_router(noun.router)
     app.include_router(edits.router)
     app.include_router(edits.fires)

@@ -11,6 +11,7 @@ from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
+from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.wiring import Wiring
 
@@ -26,6 +27,7 @@ class UseCases:
     triggers: Triggers
     ledger: Ledger
     previews: Previews
+    tasks: Tasks
 
     @classmethod
     def of(cls, wiring: Wiring) -> "UseCases":
@@ -39,6 +41,7 @@ class UseCases:
             triggers=Triggers(store),
             ledger=Ledger(store),
             previews=Previews(store),
+            tasks=wiring.tasks,
         )
 
 

@@ -24,7 +24,7 @@ from schedules_pipeline.delivery.connections import ATTEMPT, Attempt, open_trans
 from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut, Unreachable
-from schedules_pipeline.services.platform_port import Assignment
+from schedules_pipeline.services.platform_port import Assignment, Stop
 
 REPLY_BYTES = 1 << 20
 """The largest JSON reply, and the largest line of a streamed one."""
@@ -72,6 +72,10 @@ class AcpClient:
         """`event/send`: the agent takes the input and works on it later."""
         await self._call(assignment, envelopes.event_send(assignment), carries_input=True)
 
+    async def stop_task(self, stop: Stop) -> None:
+        """`task/cancel`, to a synchronous agent `task/interrupt`."""
+        await self._call(stop, envelopes.task_stop(stop), carries_input=False)
+
     async def send_message(self, assignment: Assignment) -> str | None:
         """`message/send`: the agent answers at once. Returns the beginning of its answer."""
         envelope = envelopes.message_send(assignment)
@@ -92,11 +96,11 @@ class AcpClient:
             await transport.aclose()
 
     async def _call(
-        self, assignment: Assignment, envelope: JsonObject, *, carries_input: bool
+        self, about: Assignment | Stop, envelope: JsonObject, *, carries_input: bool
     ) -> None:
         seconds = self._timeouts.request
         attempt = Attempt(carries_input, read_seconds=seconds, deadline_seconds=seconds)
-        request = self._request(assignment, envelope, attempt, accept="application/json")
+        request = self._request(about, envelope, attempt, accept="application/json")
 
         async def read(response: httpx.Response) -> None:
             result_of(await _read_whole(response), envelope["id"])
@@ -104,7 +108,7 @@ class AcpClient:
         await self._exchange(request, attempt, read)
 
     def _request(
-        self, assignment: Assignment, envelope: JsonObject, attempt: Attempt, *, accept: str
+        self, about: Assignment | Stop, envelope: JsonObject, attempt: Attempt, *, accept: str
     ) -> httpx.Request:
         body = json.dumps(envelope).encode()
         headers = {
@@ -114,16 +118,17 @@ class AcpClient:
             "content-length": str(len(body)),
             "user-agent": "schedules-pipeline",
             "x-request-id": uuid4().hex,
-            "x-idempotency-key": assignment.idempotency_key,
         }
-        if assignment.agent.api_key:
-            headers["x-agent-api-key"] = assignment.agent.api_key
+        if isinstance(about, Assignment):
+            headers["x-idempotency-key"] = about.idempotency_key
+        if about.agent.api_key:
+            headers["x-agent-api-key"] = about.agent.api_key
         connect = self._timeouts.connect
         # "pool" is aiohttp's limit for everything before the first byte can be written.
         limits = {"connect": connect, "pool": connect, "read": attempt.read_seconds}
         return httpx.Request(
             "POST",
-            _endpoint(assignment.agent.acp_url),
+            _endpoint(about.agent.acp_url),
             headers=headers,
             content=body if len(body) <= _BODY_CHUNK else _chunks(body),
             extensions={"timeout": limits},

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from schedules_pipeline.domain.fire import event_id
-from schedules_pipeline.domain.schedule import Agent, JsonObject
-from schedules_pipeline.services.platform_port import Assignment, Task
+from schedules_pipeline.domain.schedule import AcpType, Agent, JsonObject
+from schedules_pipeline.services.platform_port import Assignment, Stop, Task
 
 
 def task_create(assignment: Assignment) -> JsonObject:
@@ -39,15 +39,22 @@ def message_send(assignment: Assignment) -> JsonObject:
     )
 
 
+def task_stop(stop: Stop) -> JsonObject:
+    """Tell an agent to stop: a synchronous one is interrupted in its turn."""
+    if stop.agent.acp_type is AcpType.SYNC:
+        return _request("task/interrupt", "TASK_INTERRUPT", stop, {})
+    return _request("task/cancel", "TASK_CANCEL", stop, {})
+
+
 def _request(
-    method: str, enum_name: str, assignment: Assignment, params: Mapping[str, object]
+    method: str, enum_name: str, about: Assignment | Stop, params: Mapping[str, object]
 ) -> JsonObject:
     return {
         "jsonrpc": "2.0",
         "method": method,
         # The spelling that Agentex itself sends. Agents echo it, nobody reads it.
-        "id": f"AgentRPCMethod.{enum_name}-{assignment.task.id}",
-        "params": {"agent": _agent(assignment.agent), "task": _task(assignment.task), **params},
+        "id": f"AgentRPCMethod.{enum_name}-{about.task.id}",
+        "params": {"agent": _agent(about.agent), "task": _task(about.task), **params},
     }
 
 

@@ -1,15 +1,23 @@
 """The local platform: agents and tasks live in our Postgres, inputs go straight to the agents."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Collection
 from datetime import datetime
+from typing import Protocol
 
 from schedules_pipeline.delivery.acp import AcpClient, Timeouts
 from schedules_pipeline.domain.schedule import AcpType
-from schedules_pipeline.services.platform_port import Assignment
+from schedules_pipeline.services.platform_port import Assignment, Stop
 
-TaskMovedSince = Callable[[str, datetime], bool]
-"""Whether the agent has touched the task of that id since then: a look into our own tables."""
+
+class Tasks(Protocol):
+    """What the local platform knows of its tasks: our own tables, from any thread."""
+
+    def moved_since(self, task_id: str, since: datetime) -> bool:
+        """Whether its agent has touched it since then."""
+
+    def not_final(self, task_ids: Collection[str]) -> Collection[str]:
+        """Those of them that are at work, or were interrupted."""
 
 
 class LocalPlatform:
@@ -19,9 +27,9 @@ class LocalPlatform:
     Belongs to the event loop that first uses it.
     """
 
-    def __init__(self, timeouts: Timeouts, task_moved_since: TaskMovedSince) -> None:
+    def __init__(self, timeouts: Timeouts, tasks: Tasks) -> None:
         self._acp = AcpClient(timeouts)
-        self._task_moved_since = task_moved_since
+        self._tasks = tasks
 
     async def create_task(self, assignment: Assignment) -> None:
         """Tell the agent of its task. A synchronous agent has no such call: nothing is sent."""
@@ -38,8 +46,16 @@ class LocalPlatform:
     async def shows_input(self, assignment: Assignment) -> bool:
         """Whether the agent has moved the fire's task since its claim, whatever to."""
         return await asyncio.to_thread(
-            self._task_moved_since, assignment.task.id, assignment.claimed_at
+            self._tasks.moved_since, assignment.task.id, assignment.claimed_at
         )
+
+    async def stop_task(self, stop: Stop) -> None:
+        """Tell the agent to stop. The task's row says so already."""
+        await self._acp.stop_task(stop)
+
+    async def open_tasks(self, task_ids: Collection[str]) -> Collection[str]:
+        """Those of them that are not final."""
+        return await asyncio.to_thread(self._tasks.not_final, task_ids)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
+from schedules_pipeline.domain.overlap import FireAhead, Move, Newcomer, Ruling, rule
 from schedules_pipeline.domain.planning import newer_is_due
-from schedules_pipeline.domain.policies import CatchupPolicy
+from schedules_pipeline.domain.policies import CatchupPolicy, OverlapPolicy
 from schedules_pipeline.domain.schedule import Agent, AgentStatus, Schedule
 
-FRESH_HEARTBEAT = timedelta(seconds=15)
 ASKED_FOR_KEEPS = timedelta(hours=1)
 
 
@@ -26,6 +26,9 @@ class Decision(StrEnum):
     """Too late to send, but its input may have gone out: see whether the agent shows that."""
     END = "end"
     WAIT = "wait"
+    """The same run asks again in a moment."""
+    HOLD = "hold"
+    """It waits in the ledger until the fire ahead has ended; no run waits for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Candidate:
     schedule_version: int | None
     task_id: str | None
     claimed_at: datetime | None
+    stop_requested_at: datetime | None
     seen_at: datetime
 
     @property
@@ -59,24 +63,14 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FireAhead:
-    """An unfinished fire of the same schedule."""
-
-    id: str
-    schedule_id: str
-    due_at: datetime
-    claimed_at: datetime
-    heartbeat_at: datetime
-    dispatch_live: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """What is in force at the moment of a claim; `fire_count`: claims by the clock so far."""
+    """What is in force at the moment of a claim; `fire_count`: claims by the clock so far;
+    `waiting_count`: fires that wait in the ledger."""
 
     schedule: Schedule
     agent: Agent
     fire_count: int
+    waiting_count: int = 0
 
     @property
     def exhausted(self) -> bool:
@@ -86,57 +80,88 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision about one candidate; an end has its state and reason."""
+    """A decision about one candidate; an end has its state and reason.
+
+    `stops`: fires ahead that are to be told to stop; `replaces`: those that end for this one.
+    """
 
     candidate: Candidate
     decision: Decision
     state: FireState | None = None
     reason: FireReason | None = None
+    stops: tuple[FireAhead, ...] = ()
+    replaces: tuple[FireAhead, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Company:
+    """The schedule's other fires: those ahead that are not over, and who waits in the ledger."""
+
+    ahead: Sequence[FireAhead] = ()
+    waiting: Sequence[datetime] = ()
 
 
 def judge(
-    candidates: Sequence[Candidate],
-    definition: Definition,
-    ahead: Sequence[FireAhead],
-    grace: timedelta,
+    candidates: Sequence[Candidate], definition: Definition, company: Company, grace: timedelta
 ) -> list[Verdict]:
     """Verdicts for one schedule's due candidates, in nominal order.
 
-    A schedule's fires go one after another: once one is to be delivered, the others wait for it.
+    A schedule's fires go one after another: once one is to be delivered, the others wait for it,
+    unless their policy allows all.
     """
     ordered = sorted(candidates, key=lambda c: c.nominal_at)
     own = {c.id for c in ordered}
-    others = [a for a in ahead if a.id not in own]
+    ahead = [a for a in company.ahead if a.id not in own]
+    waiting = list(company.waiting)
+    together = definition.schedule.policies.overlap_policy is OverlapPolicy.ALLOW_ALL
     verdicts: list[Verdict] = []
-    busy = False
+    one_goes = False
     for candidate in ordered:
         verdict = (
             Verdict(candidate, Decision.WAIT)
-            if busy and not candidate.asked_for
-            else _judge_one(candidate, definition, others, grace)
+            if one_goes and not together and not candidate.asked_for
+            else _judge_one(candidate, definition, Company(ahead=ahead, waiting=waiting), grace)
         )
-        busy = busy or verdict.decision is not Decision.END
+        one_goes = one_goes or verdict.decision not in (Decision.END, Decision.HOLD)
+        if verdict.decision is Decision.HOLD:
+            waiting.append(candidate.nominal_at)
         verdicts.append(verdict)
     return verdicts
 
 
 def _judge_one(
-    candidate: Candidate,
-    definition: Definition,
-    others: Sequence[FireAhead],
-    grace: timedelta,
+    candidate: Candidate, definition: Definition, company: Company, grace: timedelta
 ) -> Verdict:
+    if candidate.state is not FireState.PLANNED and candidate.stop_requested_at is not None:
+        # Its run died before it could say so; whoever told it to stop goes in its place.
+        return Verdict(candidate, Decision.END, FireState.CANCELLED, FireReason.OVERLAP)
     if candidate.state is FireState.TASK_CREATED:
         stale = _missed_reason(candidate, definition.schedule, grace) is not None
         return Verdict(candidate, Decision.PROVE if stale else Decision.DELIVER)
     end = _end_without_delivery(candidate, definition, grace)
     if end is not None:
         return Verdict(candidate, Decision.END, *end)
-    if candidate.asked_for or candidate.state is not FireState.PLANNED or not others:
+    if candidate.asked_for or candidate.state is not FireState.PLANNED:
         return Verdict(candidate, Decision.DELIVER)
-    if any(_agent_is_busy(candidate, other, grace) for other in others):
-        return Verdict(candidate, Decision.END, FireState.SKIPPED, FireReason.OVERLAP)
-    return Verdict(candidate, Decision.WAIT)
+    newcomer = Newcomer(
+        nominal_at=candidate.nominal_at, due_at=candidate.due_at, seen_at=candidate.seen_at
+    )
+    policy = definition.schedule.policies.overlap_policy
+    return _by_ruling(candidate, rule(policy, newcomer, company.ahead, company.waiting, grace))
+
+
+def _by_ruling(candidate: Candidate, ruling: Ruling) -> Verdict:
+    match ruling.move:
+        case Move.GO:
+            return Verdict(
+                candidate, Decision.DELIVER, stops=ruling.stops, replaces=ruling.replaces
+            )
+        case Move.LATER:
+            return Verdict(candidate, Decision.WAIT, stops=ruling.stops)
+        case Move.HOLD:
+            return Verdict(candidate, Decision.HOLD)
+        case Move.SKIP:
+            return Verdict(candidate, Decision.END, FireState.SKIPPED, ruling.reason)
 
 
 def _end_without_delivery(
@@ -173,10 +198,3 @@ def _missed_reason(candidate: Candidate, schedule: Schedule, grace: timedelta) -
     )
     gone = policy is CatchupPolicy.NONE or too_old or overtaken
     return policy.missed_reason if gone else None
-
-
-def _agent_is_busy(candidate: Candidate, other: FireAhead, grace: timedelta) -> bool:
-    """Whether the fire ahead says that the *agent* is busy, not merely that we are late."""
-    claimed_in_time = other.claimed_at < min(other.due_at + grace, candidate.due_at)
-    worked_on = other.dispatch_live and other.heartbeat_at >= candidate.seen_at - FRESH_HEARTBEAT
-    return claimed_in_time and worked_on

@@ -17,13 +17,17 @@ INSTANT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockReading:
-    """A schedule whose clock is due, as it was read without a lock."""
+    """A schedule whose clock is due, as it was read without a lock.
+
+    `crowded`: the slice that takes on what synchronous agents are due, while too many are worked.
+    """
 
     schedule: Schedule
     acp_type: AcpType
     next_nominal_at: datetime
     next_due_at: datetime
     skips: frozenset[datetime]
+    crowded: Slice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +167,11 @@ def _fire(
         due_at=due,
         owed_at=now if late else due,
         slice=slice_for(
-            due, answers_in_turn=reading.acp_type is AcpType.SYNC, now=now, grace=grace
+            due,
+            answers_in_turn=reading.acp_type is AcpType.SYNC,
+            now=now,
+            grace=grace,
+            crowded=reading.crowded,
         ),
         skipped=nominal in reading.skips,
     )

@@ -91,6 +91,14 @@ class Policies:
         """How old an occurrence may be to be made up."""
         return timedelta(seconds=self.catchup_window_seconds)
 
+    @property
+    def buffers_deliveries(self) -> bool:
+        """Whether the end of one delivery may let the next fire go."""
+        return (
+            self.overlap_policy in (OverlapPolicy.BUFFER_ONE, OverlapPolicy.BUFFER_ALL)
+            and self.overlap_scope is OverlapScope.DELIVERY
+        )
+
     def exhausted_by(self, fire_count: int) -> bool:
         """Whether a clock that has fired so often may fire no more."""
         return self.max_fires is not None and fire_count >= self.max_fires

@@ -45,17 +45,32 @@ def floor_minute(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(second=0, microsecond=0)
 
 
-def slice_for(due_at: datetime, *, answers_in_turn: bool, now: datetime, grace: timedelta) -> Slice:
+def present_slice(now: datetime, *, answers_in_turn: bool) -> Slice:
+    """The live minute's slice for such an agent."""
+    kind = SliceKind.SYNC if answers_in_turn else SliceKind.MINUTE
+    return Slice(kind, floor_minute(now))
+
+
+def slice_for(
+    due_at: datetime,
+    *,
+    answers_in_turn: bool,
+    now: datetime,
+    grace: timedelta,
+    crowded: Slice | None = None,
+) -> Slice:
     """The slice that a fire belongs to.
 
     `answers_in_turn`: the agent is synchronous; its turns may take minutes, so they must not hold
     up the audit of the others. What is late beyond the grace goes into the backlog of the present
-    minute, so that it never stands in the way of a live minute.
+    minute, so that it never stands in the way of a live minute. `crowded`: so many Dagster runs
+    wait for synchronous agents already that this one's takes on what such agents are due next.
     """
     if due_at < now - grace:
         return Slice(SliceKind.BACKLOG, floor_minute(now))
-    kind = SliceKind.SYNC if answers_in_turn else SliceKind.MINUTE
-    return Slice(kind, floor_minute(due_at))
+    if answers_in_turn and crowded is not None:
+        return crowded
+    return present_slice(due_at, answers_in_turn=answers_in_turn)
 
 
 def planning_frontier(now: datetime, horizon: timedelta) -> datetime:

@@ -6,16 +6,24 @@ delete has answered 200 for is seen here.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schedules_pipeline.domain.claiming import Candidate, Decision, Definition, Verdict, judge
-from schedules_pipeline.domain.fire import FireState, task_id, task_name
-from schedules_pipeline.domain.policies import DeliveryGuarantee
-from schedules_pipeline.domain.schedule import Agent, Content, JsonObject, Schedule
+from schedules_pipeline.domain.claiming import (
+    Candidate,
+    Company,
+    Decision,
+    Definition,
+    Verdict,
+    judge,
+)
+from schedules_pipeline.domain.fire import FireReason, FireState, task_id, task_name
+from schedules_pipeline.domain.overlap import FireAhead
+from schedules_pipeline.domain.policies import DeliveryGuarantee, OverlapScope
+from schedules_pipeline.domain.schedule import AcpType, Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import utc_stamp
-from schedules_pipeline.services.platform_port import Assignment, Task
+from schedules_pipeline.services.platform_port import Assignment, Stop, Task
 from schedules_pipeline.services.store_port import Claim, OpenFire, TaskRow, Transaction
 
 
@@ -35,6 +43,7 @@ class ClaimedFire:
     task_created: bool
     may_send_again: bool
     pause_after_failures: int | None
+    lets_next_go: bool
     assignment: Assignment
 
 
@@ -43,29 +52,43 @@ class ClaimResult:
     """What became of the fires that a claim asked for; the rest is no longer ours to take.
 
     `locked`: their schedule's row was held by someone, or their time has not come by the
-    database's clock. `waiting`: an earlier fire of the same schedule goes first.
+    database's clock. `waiting`: an earlier fire of the same schedule goes first. `stops`: agents
+    that are to be told to stop, once this is committed.
     """
 
     claimed: Sequence[ClaimedFire]
+    stops: Sequence[Stop]
     locked: Sequence[OpenFire]
     waiting: Sequence[OpenFire]
 
 
 def claim(
-    tx: Transaction, wanted: Sequence[OpenFire], dagster_run_id: str, grace: timedelta
+    tx: Transaction,
+    wanted: Sequence[OpenFire],
+    dagster_run_id: str,
+    grace: timedelta,
+    with_open_tasks: Collection[str] = (),
 ) -> ClaimResult:
-    """Take what is due of `wanted`; the caller's transaction already holds its dispatch alive."""
+    """Take what is due of `wanted`; the caller's transaction already holds its dispatch alive.
+
+    `with_open_tasks`: ids of delivered fires whose tasks are not final, by the platform's word.
+    """
     by_id = {fire.id: fire for fire in wanted}
     free = tx.clocks.lock_free({fire.schedule_id for fire in wanted})
     definitions = tx.fires.definitions(free)
     candidates = tx.fires.lock_candidates(by_id, free, dagster_run_id)
     due = [c for c in candidates if c.is_due]
-    verdicts = _judge_all(tx, due, definitions, grace)
+    verdicts = _judge_all(tx, due, definitions, grace, with_open_tasks)
     claimed = _write(tx, verdicts, definitions, dagster_run_id)
     early = [by_id[c.id] for c in candidates if not c.is_due]
     held = [fire for fire in wanted if fire.schedule_id not in free]
     waiting = [by_id[v.candidate.id] for v in verdicts if v.decision is Decision.WAIT]
-    return ClaimResult(claimed=claimed, locked=early + held, waiting=waiting)
+    return ClaimResult(
+        claimed=claimed,
+        stops=_stop_those_ahead(tx, verdicts, definitions),
+        locked=early + held,
+        waiting=waiting,
+    )
 
 
 def _judge_all(
@@ -73,17 +96,25 @@ def _judge_all(
     due: Sequence[Candidate],
     definitions: Mapping[str, Definition],
     grace: timedelta,
+    with_open_tasks: Collection[str],
 ) -> list[Verdict]:
     by_schedule: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in due:
         by_schedule[candidate.schedule_id].append(candidate)
     ahead = defaultdict(list)
-    for fire in tx.fires.ahead(by_schedule) if by_schedule else ():
+    for fire in tx.overlaps.ahead(by_schedule, with_open_tasks) if by_schedule else ():
         ahead[fire.schedule_id].append(fire)
+    some_wait = [s for s in by_schedule if definitions[s].waiting_count]
+    waiting = tx.overlaps.waiting(some_wait) if some_wait else {}
     return [
         verdict
         for schedule_id, candidates in by_schedule.items()
-        for verdict in judge(candidates, definitions[schedule_id], ahead[schedule_id], grace)
+        for verdict in judge(
+            candidates,
+            definitions[schedule_id],
+            Company(ahead=ahead[schedule_id], waiting=waiting.get(schedule_id, ())),
+            grace,
+        )
     ]
 
 
@@ -98,6 +129,12 @@ def _write(
         for v in verdicts
         if v.decision is Decision.END and v.state is not None and v.reason is not None
     ]
+    ends += [(f.id, FireState.CANCELLED, FireReason.OVERLAP) for v in verdicts for f in v.replaces]
+    held = {
+        v.candidate.id: v.candidate.schedule_id for v in verdicts if v.decision is Decision.HOLD
+    }
+    if held:
+        tx.overlaps.hold(held)
     if ends:
         tx.fires.end_unclaimed(ends)
     in_hand = [v for v in verdicts if v.decision in (Decision.DELIVER, Decision.PROVE)]
@@ -112,7 +149,43 @@ def _write(
     first = [c.schedule_id for c in taken if c.state is FireState.PLANNED and not c.asked_for]
     if first:
         tx.clocks.count_fires(first)
+    minded = {
+        c.schedule_id: c.id
+        for c in taken
+        if definitions[c.schedule_id].schedule.policies.overlap_scope is OverlapScope.TASK
+    }
+    if minded:
+        tx.overlaps.note_last(minded)
     return claimed
+
+
+def _stop_those_ahead(
+    tx: Transaction, verdicts: Sequence[Verdict], definitions: Mapping[str, Definition]
+) -> Sequence[Stop]:
+    """Note that they are told to stop; whom no task was made for yet needs no telling."""
+    stops = [fire for verdict in verdicts for fire in verdict.stops]
+    if not stops:
+        return ()
+    tx.overlaps.tell_to_stop([fire.id for fire in stops])
+    told = [_stop(fire, definitions[fire.schedule_id].agent) for fire in stops if fire.task_id]
+    tx.tasks.stop({stop.task.id: stop.task.status for stop in told})
+    return told
+
+
+def _stop(fire: FireAhead, agent: Agent) -> Stop:
+    status = "INTERRUPTED" if agent.acp_type is AcpType.SYNC else "CANCELED"
+    return Stop(
+        agent=agent,
+        task=Task(
+            id=fire.task_id or "",
+            name=task_name(fire.schedule_id, fire.id),
+            agent_id=agent.id,
+            status=status,
+            params=None,
+            task_metadata={},
+            created_at=fire.claimed_at,
+        ),
+    )
 
 
 def _claim(candidate: Candidate, schedule: Schedule) -> Claim:
@@ -152,6 +225,7 @@ def _claimed(
         may_send_again=verdict.decision is Decision.DELIVER
         and guarantee is DeliveryGuarantee.AT_LEAST_ONCE,
         pause_after_failures=schedule.policies.pause_after_failures,
+        lets_next_go=schedule.policies.buffers_deliveries,
         assignment=_assignment(candidate, content, agent),
     )
 

@@ -17,7 +17,7 @@ from schedules_pipeline.domain.fire import GapReason
 from schedules_pipeline.domain.occurrences import due_at, next_occurrence, previous_occurrence
 from schedules_pipeline.domain.planning import INSTANT, first_occurrence
 from schedules_pipeline.domain.schedule import JsonObject, Schedule
-from schedules_pipeline.domain.slices import utc_stamp
+from schedules_pipeline.domain.slices import slice_of, utc_stamp
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.errors import Rejected
 from schedules_pipeline.services.managing import require_named, require_schedule
@@ -65,6 +65,7 @@ class Editor:
             before, now = _locked(tx, agent_id, schedule_id)
             cover(tx, schedule_id, now, GapReason.DELETED)
             tx.clocks.set_next(schedule_id, None)
+            _drop_waiting(tx, schedule_id, now)
             after = tx.schedules.mark_deleted(schedule_id)
             assert after is not None, "nobody else deletes while we hold the clock's row"
             _record(tx, before, after, "delete", actor, None)
@@ -183,6 +184,13 @@ def _locked(tx: Transaction, agent_id: str, schedule_id: str) -> tuple[Schedule,
     tx.clocks.lock(schedule_id)
     # Read again: another may have edited or deleted it while we waited.
     return require_schedule(tx, agent_id, schedule_id), tx.now()
+
+
+def _drop_waiting(tx: Transaction, schedule_id: str, now: datetime) -> None:
+    """What waits ends now; the slices that it came from owe its record, settled or not."""
+    if keys := tx.overlaps.slices_of_waiting(schedule_id):
+        tx.slices.open({slice_of(key) for key in keys}, now)
+        tx.overlaps.drop_waiting(schedule_id)
 
 
 def _record(

@@ -169,6 +169,7 @@ class FireDelivery:
                 fire_id=self._claimed.fire_id,
                 schedule_id=self._claimed.schedule_id,
                 pause_after_failures=self._claimed.pause_after_failures,
+                lets_next_go=self._claimed.lets_next_go,
                 state=state,
                 attempts=attempts,
                 reason=reason,

@@ -7,6 +7,7 @@ from schedules_pipeline.domain.fire import FireState, GapReason
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.services.planning import cover
+from schedules_pipeline.services.releasing import prepare, release
 from schedules_pipeline.services.store_port import Outcome, Transaction
 
 SYSTEM: JsonObject = {"principal_type": "system"}
@@ -15,12 +16,17 @@ SYSTEM: JsonObject = {"principal_type": "system"}
 def write_outcomes(tx: Transaction, outcomes: Sequence[Outcome], dagster_run_id: str) -> set[str]:
     """Write one step of each; returns the ids of the fires that were still this run's.
 
-    Where a schedule counts its failures, its clock's row is locked first: the count, the pause and
-    the fire's end are one.
+    Where a schedule counts its failures, or fires of it may wait for this one's end, its clock's
+    row is locked first: the count, the pause, the release and the fire's end are one.
     """
     ends = [o for o in outcomes if o.pause_after_failures and _is_result(o)]
+    # Any step may turn out to be the end of a fire that was told to stop.
+    going = {o.schedule_id for o in outcomes if o.lets_next_go}
+    locked = going | {o.schedule_id for o in ends}
+    if locked:
+        tx.clocks.lock_all(locked)
+    releases = prepare(tx, going)
     if ends:
-        tx.clocks.lock_all({o.schedule_id for o in ends})
         # Written again because the answer to the first commit was lost: counted already.
         counted = tx.fires.ended({o.fire_id for o in ends})
         ends = [o for o in ends if o.fire_id not in counted]
@@ -28,6 +34,7 @@ def write_outcomes(tx: Transaction, outcomes: Sequence[Outcome], dagster_run_id:
     ours = [o for o in ends if o.fire_id in kept]
     if ours:
         _count(tx, ours)
+    release(tx, releases)
     return kept
 
 

@@ -6,7 +6,7 @@ two ticks, or a tick and a writer, may plan at the same time.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 SCHEDULES_PER_TRANSACTION = 500
 FIRES_PER_TRANSACTION = 2_000
 FIRES_PER_TICK = 20_000
+LIVE_SYNC_SLICES = 6
+"""So many Dagster runs at most wait for synchronous agents at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +82,14 @@ class Planner:
     def _read(
         self, since: datetime | None, until: datetime, position: tuple[datetime, str] | None
     ) -> Sequence[ClockReading]:
-        return self._store.run(
-            lambda tx: tx.clocks.read_due(
+        def read(tx: Transaction) -> Sequence[ClockReading]:
+            found = tx.clocks.read_due(
                 since=since, until=until, after=position, limit=SCHEDULES_PER_TRANSACTION
             )
-        )
+            crowd = tx.slices.crowded(LIVE_SYNC_SLICES) if found else None
+            return [replace(each, crowded=crowd) for each in found] if crowd else found
+
+        return self._store.run(read)
 
     def _plan(self, readings: Sequence[ClockReading], now: datetime) -> int:
         """Enumerate without locks, then write in transactions of a bounded number of fires."""
@@ -111,6 +116,7 @@ def plan_at_once(tx: Transaction, schedule_id: str, rules: PlanningRules) -> Non
     reading = tx.clocks.read(schedule_id)
     if reading is None:
         return
+    reading = replace(reading, crowded=tx.slices.crowded(LIVE_SYNC_SLICES))
     now = tx.now()
     if reading.next_due_at < planning_frontier(now, rules.horizon):
         write_plans(tx, [_plan_one(reading, now, rules)], now)

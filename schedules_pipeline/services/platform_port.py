@@ -1,5 +1,6 @@
 """What the use cases need from outside, as protocols. `store/` and `delivery/` provide it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -34,6 +35,14 @@ class Assignment:
     event_sequence: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """A task whose agent is to be told to stop working on it."""
+
+    agent: Agent
+    task: Task
+
+
 class AgentPlatform(Protocol):
     """Where tasks are made and inputs are delivered.
 
@@ -52,6 +61,12 @@ class AgentPlatform(Protocol):
 
         What we wrote ourselves proves nothing. False when nothing shows it, or nobody can tell.
         """
+
+    async def stop_task(self, stop: Stop) -> None:
+        """Tell the agent to stop. What it makes of that is its own business."""
+
+    async def open_tasks(self, task_ids: Collection[str]) -> Collection[str]:
+        """Those of them that are not final."""
 
     async def aclose(self) -> None:
         """Give the connections back."""

@@ -8,12 +8,12 @@ time and its send but the claim, task/create and the commit of `task_created`.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from schedules_pipeline.errors import DispatchEnded
+from schedules_pipeline.errors import DeliveryError, DispatchEnded, Unavailable
 from schedules_pipeline.services.agenda import Agenda
 from schedules_pipeline.services.claiming import ClaimedFire, ClaimResult, claim
 from schedules_pipeline.services.database_time import DatabaseTime
@@ -21,9 +21,9 @@ from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
 from schedules_pipeline.services.group_commit import GroupCommit
 from schedules_pipeline.services.outcomes import write_outcomes
-from schedules_pipeline.services.platform_port import AgentPlatform
+from schedules_pipeline.services.platform_port import AgentPlatform, Stop
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import OpenFire, Outcome, Transaction
+from schedules_pipeline.services.store_port import OpenFire, Outcome, PreviousTask, Transaction
 
 T = TypeVar("T")
 
@@ -34,6 +34,7 @@ WAITING_RETRY = timedelta(milliseconds=250)
 CLOCK_MARGIN_SECONDS = 0.0005
 FULL_RETRY_SECONDS = 0.05
 LAST_ANSWERS_SECONDS = 2.0
+LONGEST_QUESTION_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class SliceWorker:
         self._claims = ThreadPoolExecutor(1, thread_name_prefix="claims")
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="outcomes")
         self._in_hand: dict[str, asyncio.Task[None]] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self._previous: Mapping[str, PreviousTask] = {}
         self._looked_at = float("-inf")
         self._stopping = False
 
@@ -110,35 +113,68 @@ class SliceWorker:
     async def _look(self) -> None:
         """Read what is open. Fires that join late are found here."""
         looked_at = time.monotonic()
-        found = await self._in_thread(self._claims, self._read_open)
+        found, previous = await self._in_thread(self._claims, self._read_open)
+        self._previous = {each.schedule_id: each for each in previous}
         self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
         self._looked_at = looked_at
 
-    def _read_open(self) -> Sequence[OpenFire]:
+    def _read_open(self) -> tuple[Sequence[OpenFire], Sequence[PreviousTask]]:
         run, key = self._dispatch.dagster_run_id, self._dispatch.slice_key
 
-        def read(tx: Transaction) -> Sequence[OpenFire]:
+        def read(tx: Transaction) -> tuple[Sequence[OpenFire], Sequence[PreviousTask]]:
             self._clock.check(tx)
-            return tx.fires.open_in(key, run, LARGEST_AGENDA)
+            return tx.fires.open_in(key, run, LARGEST_AGENDA), tx.overlaps.previous_tasks(key)
 
         return self._dispatch.write(read)
 
     async def _claim(self, due: Sequence[OpenFire]) -> None:
         # Slots first: while the claim is under way, second attempts take slots too.
         tickets = {fire.id: (fire.agent_id, self._slots.take(fire.agent_id)) for fire in due}
-        result = await self._in_thread(self._claims, lambda: self._claim_now(due))
+        busy = await self._with_open_tasks(due)
+        result = await self._in_thread(self._claims, lambda: self._claim_now(due, busy))
         for claimed in result.claimed:
             _, ticket = tickets.pop(claimed.fire_id)
             self._in_hand[claimed.fire_id] = asyncio.create_task(self._see_to(claimed, ticket))
         for agent_id, ticket in tickets.values():
             self._slots.give_back(agent_id, ticket)
+        for stop in result.stops:
+            self._run_errand(self._tell_to_stop(stop))
         now = self._clock.now()
         self._agenda.put_back(result.locked, now + LOCKED_RETRY)
         self._agenda.put_back(result.waiting, now + WAITING_RETRY)
 
-    def _claim_now(self, due: Sequence[OpenFire]) -> ClaimResult:
+    def _claim_now(self, due: Sequence[OpenFire], busy: Collection[str]) -> ClaimResult:
         run, grace = self._dispatch.dagster_run_id, self._grace
-        return self._dispatch.write(lambda tx: claim(tx, due, run, grace))
+        return self._dispatch.write(lambda tx: claim(tx, due, run, grace, busy))
+
+    async def _with_open_tasks(self, due: Sequence[OpenFire]) -> Collection[str]:
+        """The fires whose tasks keep the agents of those due busy; most schedules mind no tasks.
+
+        A platform that does not say within a second stops nobody: the agent is taken to be free.
+        """
+        previous = {f.schedule_id: self._previous.get(f.schedule_id) for f in due}
+        fires = {each.task_id: each.fire_id for each in previous.values() if each is not None}
+        if not fires:
+            return ()
+        try:
+            async with asyncio.timeout(LONGEST_QUESTION_SECONDS):
+                return [fires[task] for task in await self._platform.open_tasks(set(fires))]
+        except (TimeoutError, DeliveryError, Unavailable) as error:
+            log.warning("whether %d tasks are final cannot be told: %s", len(fires), error)
+            return ()
+
+    def _run_errand(self, work: Coroutine[None, None, None]) -> None:
+        errand = asyncio.create_task(work)
+        self._errands.add(errand)
+        errand.add_done_callback(self._errands.discard)
+
+    async def _tell_to_stop(self, stop: Stop) -> None:
+        """Whether the agent hears it is its own trouble: the fire that waits has a time limit."""
+        try:
+            await self._prove()
+            await self._platform.stop_task(stop)
+        except (DeliveryError, DispatchEnded) as error:
+            log.warning("task %s: its agent was not told to stop: %s", stop.task.id, error)
 
     async def _see_to(self, claimed: ClaimedFire, ticket: int) -> None:
         """One fire, from its claim to its end. Its failure is nobody else's."""
@@ -183,7 +219,9 @@ class SliceWorker:
             await asyncio.wait(self._in_hand.values(), timeout=LAST_ANSWERS_SECONDS)
 
     async def _close(self) -> None:
-        left = list(self._in_hand.values())
+        if self._errands and not self._stopping:
+            await asyncio.wait(self._errands, timeout=LAST_ANSWERS_SECONDS)
+        left = [*self._in_hand.values(), *self._errands]
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from schedules_pipeline.domain.claiming import Candidate, Definition, FireAhead
+from schedules_pipeline.domain.claiming import Candidate, Definition
 from schedules_pipeline.domain.emission import OwingSlice
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
+from schedules_pipeline.domain.overlap import FireAhead
 from schedules_pipeline.domain.planning import ClockReading, Gap, SchedulePlan
-from schedules_pipeline.domain.schedule import Agent, Content, JsonObject, Schedule
+from schedules_pipeline.domain.policies import OverlapScope
+from schedules_pipeline.domain.schedule import AcpType, Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice, SliceKind
 
 T = TypeVar("T")
@@ -137,10 +139,26 @@ class TaskRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTask:
+    """A task of the local platform, as it is shown."""
+
+    id: str
+    name: str
+    agent_id: str
+    status: str
+    status_reason: str | None
+    params: JsonObject | None
+    task_metadata: JsonObject
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """One step of a claimed fire that must be written before the next may happen.
 
     `state` is where the fire stands afterwards; a failed attempt leaves it where it was.
+    `lets_next_go`: fires of its schedule may wait in the ledger for its end.
     """
 
     fire_id: str
@@ -148,6 +166,7 @@ class Outcome:
     state: FireState
     attempts: int
     pause_after_failures: int | None = None
+    lets_next_go: bool = False
     reason: FireReason | None = None
     error: str | None = None
     sent_at: datetime | None = None
@@ -191,6 +210,41 @@ class EndedRun:
     dagster_run_id: str
     slice_key: str
     cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviousTask:
+    """The task that a schedule's agent was given last; while it is not final, the agent is busy."""
+
+    schedule_id: str
+    fire_id: str
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingSchedule:
+    """A schedule with fires that wait. `task_id`: the last task that still counts, if any."""
+
+    schedule_id: str
+    scope: OverlapScope
+    task_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingFire:
+    """The fire of its schedule that has waited longest."""
+
+    fire_id: str
+    schedule_id: str
+    acp_type: AcpType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A waiting fire, and the slice that it goes to; the slice's row is open already."""
+
+    fire_id: str
+    slice: Slice
 
 
 class AgentRepository(Protocol):
@@ -340,6 +394,9 @@ class SliceRepository(Protocol):
 
     def over_but_open(self, now: datetime, limit: int) -> Sequence[str]: ...
 
+    def crowded(self, most: int) -> Slice | None:
+        """The newest slice of synchronous agents, if so many of them are being worked."""
+
     def settle(self, slice_keys: Collection[str]) -> None:
         """Settle those whose time is over and which hold nothing open."""
 
@@ -416,9 +473,6 @@ class FireRepository(Protocol):
         self, fire_ids: Collection[str], schedule_ids: Collection[str], dagster_run_id: str
     ) -> Sequence[Candidate]: ...
 
-    def ahead(self, schedule_ids: Collection[str]) -> Sequence[FireAhead]:
-        """The unfinished (claimed, task_created) fires of these schedules, in open slices."""
-
     def definitions(self, schedule_ids: Collection[str]) -> Mapping[str, Definition]: ...
 
     def claim(self, claims: Sequence[Claim], dagster_run_id: str) -> None: ...
@@ -438,14 +492,64 @@ class FireRepository(Protocol):
         """Those of the last minutes' slices that ended after `since`, by the time they ended."""
 
 
+class OverlapRepository(Protocol):
+    """Who is ahead, who waits in the ledger. The caller holds the clocks' rows."""
+
+    def ahead(
+        self, schedule_ids: Collection[str], with_open_tasks: Collection[str]
+    ) -> Sequence[FireAhead]:
+        """Unfinished fires of these schedules, and of the delivered ones those named."""
+
+    def waiting(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[datetime]]:
+        """The nominal times of their fires that wait; schedules without any are left out."""
+
+    def hold(self, fires: Mapping[str, str]) -> None:
+        """Let these planned fires (id: schedule) wait in the ledger."""
+
+    def tell_to_stop(self, fire_ids: Collection[str]) -> None:
+        """Note that they were told; what is written of them next is their end."""
+
+    def note_last(self, fires: Mapping[str, str]) -> None:
+        """For each schedule (the key) the fire that its agent's task comes from."""
+
+    def previous_tasks(self, slice_key: str) -> Sequence[PreviousTask]:
+        """Of those of the slice's schedules whose overlap is about tasks."""
+
+    def waiting_schedules(self, limit: int) -> Sequence[WaitingSchedule]: ...
+
+    def first_waiting(self, schedule_ids: Collection[str]) -> Sequence[WaitingFire]:
+        """Of each of these schedules that has any."""
+
+    def release(self, releases: Sequence[Release], now: datetime) -> None:
+        """Plan them anew, unless a fire of their schedule is under way or due already."""
+
+    def slices_of_waiting(self, schedule_id: str) -> Collection[str]:
+        """The keys of the slices that its waiting fires are in."""
+
+    def drop_waiting(self, schedule_id: str) -> None:
+        """End what waits: the schedule was deleted."""
+
+
 class TaskRepository(Protocol):
     """Tasks of the local platform."""
 
     def create(self, tasks: Sequence[TaskRow]) -> None:
         """Get-or-create by name."""
 
+    def get(self, task_id: str) -> StoredTask | None: ...
+    def get_by_name(self, name: str) -> StoredTask | None: ...
+
+    def move(self, task_id: str, status: str, reason: str | None) -> StoredTask | None:
+        """Give it another status; None when it is final, or no task at all."""
+
     def moved_since(self, task_id: str, since: datetime) -> bool:
         """Whether its agent has touched it."""
+
+    def not_final(self, task_ids: Collection[str]) -> set[str]:
+        """Those of them that are at work, or were interrupted."""
+
+    def stop(self, task_ids: Mapping[str, str]) -> None:
+        """Their agents are told to stop: each (the key) gets its new status, unless it is final."""
 
 
 class HeartbeatRepository(Protocol):
@@ -470,6 +574,8 @@ class Transaction(Protocol):
     def dispatches(self) -> DispatchRepository: ...
     @property
     def fires(self) -> FireRepository: ...
+    @property
+    def overlaps(self) -> OverlapRepository: ...
     @property
     def tasks(self) -> TaskRepository: ...
     @property

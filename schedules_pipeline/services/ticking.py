@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from schedules_pipeline.domain.emission import Emission, choose
 from schedules_pipeline.errors import AnotherTick
 from schedules_pipeline.services.planning import Planner, PlanningRules
+from schedules_pipeline.services.releasing import OpenTasks, release_waiting
 from schedules_pipeline.services.store_port import EndedRun, Heartbeat, Store, Transaction
 
 TICK_SECONDS = 15.0
@@ -26,8 +27,10 @@ EndedRuns = Callable[[datetime], Iterable[EndedRun]]
 class Clock:
     """Turns due rows into fires, and slices that owe something into Dagster runs."""
 
-    def __init__(self, store: Store, rules: PlanningRules) -> None:
+    def __init__(self, store: Store, rules: PlanningRules, open_tasks: OpenTasks) -> None:
+        """`open_tasks`: asked for fires that wait until a task is final."""
         self._store = store
+        self._open_tasks = open_tasks
         self._rules = rules
         self._planner = Planner(store, rules)
 
@@ -40,6 +43,7 @@ class Clock:
         deadline = time.monotonic() + TICK_SECONDS
         self._finish_ended(ended_runs)
         self._declare_dead()
+        release_waiting(self._store, self._open_tasks)
         self._planner.plan(lambda: time.monotonic() > deadline)
         self._settle()
         return self._store.run(self._emit)

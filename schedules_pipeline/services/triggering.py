@@ -4,15 +4,14 @@ They go out whatever the clock does: while the schedule is paused, outside its w
 limit, beside a fire that is under way.
 """
 
-from datetime import datetime
 from uuid import uuid4
 
 from schedules_pipeline.domain.fire import REOPENINGS, manual_fire_id
-from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.domain.slices import Slice, SliceKind, floor_minute
 from schedules_pipeline.errors import NotFound, Rejected
 from schedules_pipeline.services.managing import require_schedule
 from schedules_pipeline.services.registering import require_agent
+from schedules_pipeline.services.releasing import slice_now
 from schedules_pipeline.services.store_port import Fire, Store, Transaction
 
 
@@ -31,7 +30,7 @@ class Triggers:
             schedule = require_schedule(tx, agent_id, schedule_id)
             now = tx.now()
             fire_id = manual_fire_id(schedule.id, str(uuid4()), now)
-            present = _present_slice(tx, agent_id, now)
+            present = slice_now(tx, require_agent(tx, agent_id).acp_type, now)
             tx.slices.open({present}, now)
             tx.fires.insert_manual(fire_id, schedule, now, present)
             return fire_id
@@ -61,12 +60,6 @@ class Triggers:
             return _require_fire(tx, fire_id)
 
         return self._store.run(redrive)
-
-
-def _present_slice(tx: Transaction, agent_id: str, now: datetime) -> Slice:
-    agent = require_agent(tx, agent_id)
-    kind = SliceKind.SYNC if agent.acp_type is AcpType.SYNC else SliceKind.MINUTE
-    return Slice(kind, floor_minute(now))
 
 
 def _require_fire(tx: Transaction, fire_id: str) -> Fire:

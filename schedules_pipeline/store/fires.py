@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from schedules_pipeline.domain.claiming import Candidate, Definition, FireAhead
+from schedules_pipeline.domain.claiming import Candidate, Definition
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType, scheduled_fire_id
 from schedules_pipeline.domain.planning import Gap, PlannedFire, SchedulePlan
 from schedules_pipeline.domain.schedule import Schedule
@@ -32,6 +32,8 @@ from schedules_pipeline.store.rows import (
 
 RECENTLY_SETTLED = timedelta(minutes=2)
 LANDED_AT_ONCE = 1_000
+# Of the row itself, which is read again when whoever told it to stop held it meanwhile.
+STOPPED = "f.stop_requested_at is not null and x.state <> 'delivered'"
 
 
 class PostgresFires:
@@ -242,7 +244,8 @@ class PostgresFires:
                     idempotency_key = id || '#r' || (redrive_count + 1),
                     attempts = 0, error = null, claimed_by = null, claimed_at = null,
                     task_created_at = null, sent_at = null, reply_excerpt = null,
-                    schedule_version = null, possible_duplicate = false
+                    schedule_version = null, possible_duplicate = false,
+                    stop_requested_at = null
                 where id = any(:ids)
             """),
             {
@@ -298,7 +301,7 @@ class PostgresFires:
                 select f.id, f.schedule_id, f.trigger_type, f.nominal_at, f.due_at, f.owed_at,
                        f.state, f.attempts,
                        f.redrive_count, f.idempotency_key, f.schedule_version, f.task_id,
-                       f.claimed_at,
+                       f.claimed_at, f.stop_requested_at,
                        statement_timestamp() as seen_at
                 from fires f left join dispatches d on d.dagster_run_id = f.claimed_by
                 where f.id = any(:ids) and f.schedule_id = any(:schedule_ids) and (
@@ -315,26 +318,11 @@ class PostgresFires:
         )
         return [_candidate(row) for row in rows]
 
-    def ahead(self, schedule_ids: Collection[str]) -> Sequence[FireAhead]:
-        """The unfinished fires of these schedules. They can only be in unsettled slices."""
-        rows = self._connection.execute(
-            text("""
-                select f.id, f.schedule_id, f.due_at, f.claimed_at, d.heartbeat_at,
-                       d.finished_at is null as dispatch_live
-                from fires f join dispatches d on d.dagster_run_id = f.claimed_by
-                where f.slice_key = any(array(
-                        select slice_key from slices where settled_at is null))
-                  and f.schedule_id = any(:ids) and f.state in ('claimed', 'task_created')
-            """),
-            {"ids": sorted(schedule_ids)},
-        )
-        return [FireAhead(**row._mapping) for row in rows]
-
     def definitions(self, schedule_ids: Collection[str]) -> Mapping[str, Definition]:
         """Schedules (deleted ones too), their agents and their clocks' counts, by schedule id."""
         rows = self._connection.execute(
             text(f"""
-                select {SCHEDULE_COLUMNS}, {AGENT_COLUMNS}, c.fire_count
+                select {SCHEDULE_COLUMNS}, {AGENT_COLUMNS}, c.fire_count, c.waiting_count
                 from agent_run_schedules s
                 join agents a on a.id = s.agent_id
                 join schedule_clock c on c.schedule_id = s.id
@@ -344,7 +332,10 @@ class PostgresFires:
         )
         return {
             row.schedule_id: Definition(
-                schedule=schedule_from(row), agent=agent_from(row), fire_count=row.fire_count
+                schedule=schedule_from(row),
+                agent=agent_from(row),
+                fire_count=row.fire_count,
+                waiting_count=row.waiting_count,
             )
             for row in rows
         }
@@ -392,21 +383,23 @@ class PostgresFires:
         """Write one step of each; returns the ids of the fires that were still this run's.
 
         Written twice (the answer to the first commit was lost), the second changes nothing and
-        returns the same ids.
+        returns the same ids. A fire that was told to stop goes no further than where it stands:
+        anything but its delivery is its end, `cancelled/overlap`.
         """
         rows = self._connection.execute(
-            text("""
+            text(f"""
                 update fires f
-                set state = x.state,
-                    reason = x.reason,
+                set state = case when {STOPPED} then 'cancelled' else x.state end,
+                    reason = case when {STOPPED} then 'overlap' else x.reason end,
                     attempts = x.attempts,
                     error = x.error,
-                    task_created_at = case when x.state in ('task_created', 'delivered')
+                    task_created_at = case
+                        when x.state in ('task_created', 'delivered') and not ({STOPPED})
                         then coalesce(f.task_created_at, statement_timestamp())
                         else f.task_created_at end,
                     sent_at = coalesce(x.sent_at, f.sent_at),
                     delivered_at = case when x.state = 'delivered' then statement_timestamp() end,
-                    finished_at = case when x.state in ('delivered', 'failed')
+                    finished_at = case when {STOPPED} or x.state in ('delivered', 'failed')
                         then statement_timestamp() end,
                     reply_excerpt = x.reply_excerpt,
                     possible_duplicate = f.possible_duplicate or x.possible_duplicate
@@ -418,8 +411,8 @@ class PostgresFires:
                           possible_duplicate)
                 where f.id = x.id and f.claimed_by = :run
                   and (f.state in ('claimed', 'task_created') or f.state = x.state)
-                returning f.id
-            """),
+                returning f.id, f.state <> 'cancelled' as ours
+            """),  # noqa: S608 - a constant of ours
             {
                 "run": dagster_run_id,
                 "ids": [o.fire_id for o in outcomes],
@@ -432,7 +425,7 @@ class PostgresFires:
                 "doubts": [o.possible_duplicate for o in outcomes],
             },
         )
-        return set(rows.scalars())
+        return {row.id for row in rows if row.ours}
 
     def ended(self, fire_ids: Collection[str]) -> set[str]:
         """Those of them that have come to an end."""

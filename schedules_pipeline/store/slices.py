@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.emission import OwingSlice
-from schedules_pipeline.domain.slices import Slice
+from schedules_pipeline.domain.slices import Slice, SliceKind
 
 CANDIDATES_PER_TICK = 50
 
@@ -134,6 +134,18 @@ class PostgresSlices:
             {"keys": sorted(slice_keys), "now": now},
         )
 
+    def crowded(self, most: int) -> Slice | None:
+        """The newest slice of synchronous agents, if so many of them are being worked."""
+        rows = self._connection.execute(
+            text("""
+                select distinct s.starts_at from dispatches d join slices s using (slice_key)
+                where d.finished_at is null and s.kind = 'sync'
+                order by s.starts_at desc limit :most
+            """),
+            {"most": most},
+        ).all()
+        return Slice(SliceKind.SYNC, rows[0].starts_at) if len(rows) == most else None
+
     def over_but_open(self, now: datetime, limit: int) -> Sequence[str]:
         """Keys of unsettled slices whose time is over and that hold nothing open, oldest first."""
         return list(
@@ -146,7 +158,8 @@ class PostgresSlices:
                           where d.slice_key = s.slice_key and d.finished_at is null)
                       and not exists (
                           select 1 from fires f
-                          where f.slice_key = s.slice_key and f.recorded_at is null)
+                          where f.slice_key = s.slice_key and f.recorded_at is null
+                        and f.state <> 'waiting')
                     order by starts_at, slice_key limit :most
                 """),
                 {"now": now, "most": limit},
@@ -173,7 +186,8 @@ class PostgresSlices:
                   and s.ends_at <= statement_timestamp()
                   and not exists (
                       select 1 from fires f
-                      where f.slice_key = s.slice_key and f.recorded_at is null)
+                      where f.slice_key = s.slice_key and f.recorded_at is null
+                        and f.state <> 'waiting')
             """),
             keys,
         )

@@ -1,12 +1,16 @@
 """Tasks of the local platform: one row per name, whoever asks and how often."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from schedules_pipeline.services.store_port import TaskRow
+from schedules_pipeline.services.store_port import StoredTask, TaskRow
+
+COLUMNS = """
+    id, name, agent_id, status, status_reason, params, task_metadata, created_at, updated_at
+"""
 
 
 class PostgresTasks:
@@ -37,6 +41,32 @@ class PostgresTasks:
             },
         )
 
+    def get(self, task_id: str) -> StoredTask | None:
+        """One task."""
+        return self._one(f"select {COLUMNS} from tasks where id = :key", key=task_id)  # noqa: S608
+
+    def get_by_name(self, name: str) -> StoredTask | None:
+        """One task, by its name."""
+        return self._one(f"select {COLUMNS} from tasks where name = :key", key=name)  # noqa: S608
+
+    def move(self, task_id: str, status: str, reason: str | None) -> StoredTask | None:
+        """Give it another status; None when it is final, or no task at all."""
+        return self._one(
+            f"""
+            update tasks
+            set status = :status, status_reason = :reason, updated_at = statement_timestamp()
+            where id = :key and status in ('RUNNING', 'INTERRUPTED')
+            returning {COLUMNS}
+            """,  # noqa: S608 - a constant of ours
+            key=task_id,
+            status=status,
+            reason=reason,
+        )
+
+    def _one(self, statement: str, **parameters: str | None) -> StoredTask | None:
+        row = self._connection.execute(text(statement), parameters).first()
+        return None if row is None else StoredTask(**row._mapping)
+
     def moved_since(self, task_id: str, since: datetime) -> bool:
         """Whether its agent has touched it. We write a task's row once, when it is made."""
         return (
@@ -48,6 +78,30 @@ class PostgresTasks:
                 {"id": task_id, "since": since},
             ).first()
             is not None
+        )
+
+    def not_final(self, task_ids: Collection[str]) -> set[str]:
+        """Those of them that are at work, or were interrupted."""
+        rows = self._connection.execute(
+            text("""
+                select id from tasks
+                where id = any(:ids) and status in ('RUNNING', 'INTERRUPTED')
+            """),
+            {"ids": sorted(task_ids)},
+        )
+        return set(rows.scalars())
+
+    def stop(self, task_ids: Mapping[str, str]) -> None:
+        """Their agents are told to stop: each (the key) gets its new status, unless it is final."""
+        self._connection.execute(
+            text("""
+                update tasks t
+                set status = x.status, updated_at = statement_timestamp(),
+                    status_reason = 'Stopped for a later run of its schedule'
+                from unnest(cast(:ids as text[]), cast(:statuses as text[])) as x (id, status)
+                where t.id = x.id and t.status in ('RUNNING', 'INTERRUPTED')
+            """),
+            {"ids": list(task_ids), "statuses": list(task_ids.values())},
         )
 
 

@@ -14,6 +14,7 @@ from schedules_pipeline.store.database import Database, statement_time
 from schedules_pipeline.store.dispatches import PostgresDispatches
 from schedules_pipeline.store.fires import PostgresFires
 from schedules_pipeline.store.heartbeat import PostgresHeartbeat
+from schedules_pipeline.store.overlaps import PostgresOverlaps
 from schedules_pipeline.store.schedules import PostgresSchedules
 from schedules_pipeline.store.slices import PostgresSlices
 from schedules_pipeline.store.tasks import PostgresTasks
@@ -58,6 +59,11 @@ class PostgresTransaction:
     def fires(self) -> PostgresFires:
         """The ledger."""
         return PostgresFires(self._connection)
+
+    @cached_property
+    def overlaps(self) -> PostgresOverlaps:
+        """Who is ahead, who waits."""
+        return PostgresOverlaps(self._connection)
 
     @cached_property
     def tasks(self) -> PostgresTasks:

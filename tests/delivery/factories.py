@@ -1,5 +1,6 @@
 """Assignments to deliver: valid by default, each part can be named."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,6 +62,11 @@ def make_assignment(
     )
 
 
-def untouched(_task_id: str, _since: datetime) -> bool:
-    """An agent that has never moved a task."""
-    return False
+class NoTasks:
+    """Tasks that no agent has ever moved, and that are all final."""
+
+    def moved_since(self, _task_id: str, _since: datetime) -> bool:
+        return False
+
+    def not_final(self, _task_ids: Collection[str]) -> Collection[str]:
+        return ()

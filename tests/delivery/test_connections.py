@@ -15,7 +15,7 @@ from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.errors import AgentError, TimedOut, Unreachable
 from tests.agents import RunningAgent, start_agent
-from tests.delivery.factories import make_assignment, untouched
+from tests.delivery.factories import NoTasks, make_assignment
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = (
@@ -26,7 +26,7 @@ OK = (
 
 @contextlib.asynccontextmanager
 async def open_platform(timeouts: Timeouts | None = None) -> AsyncIterator[LocalPlatform]:
-    platform = LocalPlatform(timeouts or Timeouts(), untouched)
+    platform = LocalPlatform(timeouts or Timeouts(), NoTasks())
     try:
         yield platform
     finally:

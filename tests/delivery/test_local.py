@@ -15,7 +15,7 @@ from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut
 from schedules_pipeline.services.platform_port import AgentPlatform, Assignment
 from tests.agents import RunningAgent, start_agent
-from tests.delivery.factories import FIRE_ID, make_assignment, untouched
+from tests.delivery.factories import FIRE_ID, NoTasks, make_assignment
 
 SHORT = Timeouts(connect=0.5, request=0.5, turn=0.5, turn_total=1.0)
 T = TypeVar("T")
@@ -27,7 +27,7 @@ def using_platform(
     """Run `work` with a platform of its own."""
 
     async def run() -> T:
-        platform = LocalPlatform(timeouts or Timeouts(), untouched)
+        platform = LocalPlatform(timeouts or Timeouts(), NoTasks())
         try:
             return await work(platform)
         finally:

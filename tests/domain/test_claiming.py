@@ -8,13 +8,14 @@ import pytest
 from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.claiming import (
     Candidate,
+    Company,
     Decision,
     Definition,
-    FireAhead,
     Verdict,
     judge,
 )
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
+from schedules_pipeline.domain.overlap import FireAhead
 from schedules_pipeline.domain.policies import CatchupPolicy, Policies
 from schedules_pipeline.domain.schedule import AgentStatus
 from tests.factories import a_schedule, an_agent
@@ -44,6 +45,7 @@ def candidate(nominal: datetime = NOON, **changes: Any) -> Candidate:
         "schedule_version": None,
         "task_id": None,
         "claimed_at": None,
+        "stop_requested_at": None,
         "seen_at": nominal + seconds(1),
     }
     return Candidate(**(values | changes))
@@ -58,6 +60,9 @@ def ahead(due: datetime, **changes: Any) -> FireAhead:
         "claimed_at": due,
         "heartbeat_at": NOON - seconds(1),
         "dispatch_live": True,
+        "unfinished": True,
+        "task_id": "task-ahead",
+        "stop_requested_at": None,
     }
     return FireAhead(**(values | changes))
 
@@ -65,6 +70,7 @@ def ahead(due: datetime, **changes: Any) -> FireAhead:
 def verdict(
     *candidates: Candidate,
     before: tuple[FireAhead, ...] = (),
+    waiting: tuple[datetime, ...] = (),
     agent: AgentStatus = AgentStatus.READY,
     cadence: Cadence = HOURLY,
     fire_count: int = 0,
@@ -75,7 +81,7 @@ def verdict(
         agent=an_agent(status=agent),
         fire_count=fire_count,
     )
-    return judge(candidates, standing, before, GRACE)
+    return judge(candidates, standing, Company(ahead=before, waiting=waiting), GRACE)
 
 
 def said(verdicts: list[Verdict]) -> list[tuple[Decision, FireState | None, FireReason | None]]:

@@ -1,7 +1,7 @@
 """One claimed fire, step by step: what is written before what, and when nothing more is sent."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from schedules_pipeline.errors import AgentError, DispatchEnded, TimedOut
 from schedules_pipeline.services.claiming import ClaimedFire
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
-from schedules_pipeline.services.platform_port import Assignment
+from schedules_pipeline.services.platform_port import Assignment, Stop
 from schedules_pipeline.services.slots import Slots
 from schedules_pipeline.services.store_port import Outcome
 from tests.delivery.factories import make_assignment
@@ -70,6 +70,12 @@ class Story:
         self.events.append("look")
         return self.shown
 
+    async def stop_task(self, stop: Stop) -> None:
+        raise AssertionError(stop)
+
+    async def open_tasks(self, task_ids: Collection[str]) -> Collection[str]:
+        return task_ids
+
     async def aclose(self) -> None:
         pass
 
@@ -102,6 +108,7 @@ def see_to(
             task_created=task_created,
             may_send_again=may_send_again,
             pause_after_failures=None,
+            lets_next_go=False,
             assignment=make_assignment("http://127.0.0.1:9"),
         )
         delivery = FireDelivery(
@@ -283,6 +290,7 @@ def test_a_wait_between_attempts_holds_no_slot() -> None:
             task_created=False,
             may_send_again=True,
             pause_after_failures=None,
+            lets_next_go=False,
             assignment=make_assignment("http://127.0.0.1:9"),
         )
         await FireDelivery(

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -54,18 +54,10 @@ from tests.services.working import (
     a_dispatcher,
     inputs,
     tasks_made,
+    until,
     work_alone,
     work_slice,
 )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread or process writes."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
-
 
 # --- delivery -------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.domain.slices import SliceKind, floor_minute
 from schedules_pipeline.errors import AnotherTick
 from schedules_pipeline.services.store_port import EndedRun, Heartbeat
+from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock, may_declare_death, next_heartbeat
 from schedules_pipeline.store.unit_of_work import TICK_LOCK, PostgresStore
 from tests.ledger import (
@@ -33,7 +34,7 @@ from tests.ledger import (
 
 
 def tick(store: PostgresStore, *ended: EndedRun) -> Sequence[Emission]:
-    return Clock(store, RULES).tick(lambda _since: ended)
+    return Clock(store, RULES, Tasks(store).not_final).tick(lambda _since: ended)
 
 
 def keys(emissions: Sequence[Emission]) -> list[str]:
@@ -323,8 +324,8 @@ def test_dagster_is_asked_for_what_ended_since_a_minute_before_the_last_tick(
         asked.append(since)
         return ()
 
-    Clock(store, RULES).tick(ended)
+    Clock(store, RULES, Tasks(store).not_final).tick(ended)
     assert asked == []  # Nothing was ever started.
     first = one(store, "select ticked_at from clock_heartbeat")
-    Clock(store, RULES).tick(ended)
+    Clock(store, RULES, Tasks(store).not_final).tick(ended)
     assert asked == [first - seconds(60)]

@@ -1,7 +1,8 @@
 """Slices worked in the test's own process: by a whole dispatcher, or by a worker alone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher
 from schedules_pipeline.services.fire_delivery import DeliveryRules
-from schedules_pipeline.services.platform_port import Assignment
+from schedules_pipeline.services.platform_port import Assignment, Stop
 from schedules_pipeline.services.slice_worker import SliceWorker
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -49,12 +50,15 @@ class Platform:
         create: Callable[[Assignment], Awaitable[None]] | None = None,
         send: Callable[[Assignment], Awaitable[str | None]] | None = None,
         shows: Callable[[Assignment], bool] = lambda _assignment: False,
+        open_tasks: Collection[str] = (),
     ) -> None:
         self.created: list[str] = []
         self.sent: list[str] = []
         self._create = create
         self._send = send
         self._shows = shows
+        self.stopped: list[Stop] = []
+        self.not_final = set(open_tasks)
 
     async def create_task(self, assignment: Assignment) -> None:
         self.created.append(assignment.fire_id)
@@ -67,6 +71,12 @@ class Platform:
 
     async def shows_input(self, assignment: Assignment) -> bool:
         return self._shows(assignment)
+
+    async def stop_task(self, stop: Stop) -> None:
+        self.stopped.append(stop)
+
+    async def open_tasks(self, task_ids: Collection[str]) -> Collection[str]:
+        return self.not_final & set(task_ids)
 
     async def aclose(self) -> None:
         pass
@@ -108,6 +118,14 @@ def work_alone(
         asyncio.run(work())
     finally:
         dispatch.finish()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread or process writes."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 def inputs(agent: RunningAgent, fire_ids: list[str]) -> list[JsonObject]:

@@ -1,0 +1,62 @@
+"""Releasing fires that wait in the ledger: one of each schedule, once nothing is ahead of it.
+
+Done by the transaction that ends the fire ahead, and by the tick for all other cases: a task that
+became final, a policy that was changed, a fire ahead that ended otherwise.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+
+from schedules_pipeline.domain.policies import OverlapScope
+from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.domain.slices import Slice, present_slice
+from schedules_pipeline.services.planning import LIVE_SYNC_SLICES
+from schedules_pipeline.services.store_port import Release, Store, Transaction
+
+WAITING_PER_TICK = 100
+
+OpenTasks = Callable[[Collection[str]], Collection[str]]
+"""Those of some tasks that are not final, by the platform's word. Takes a second at most."""
+
+
+def release_waiting(store: Store, open_tasks: OpenTasks) -> None:
+    """The tick's part. The platform is asked outside any transaction."""
+    waiting = store.run(lambda tx: tx.overlaps.waiting_schedules(WAITING_PER_TICK))
+    tasks = {w.task_id for w in waiting if w.scope is OverlapScope.TASK and w.task_id}
+    still_open = set(open_tasks(tasks)) if tasks else set()
+    free = {
+        w.schedule_id
+        for w in waiting
+        if w.scope is OverlapScope.DELIVERY or w.task_id not in still_open
+    }
+    if free:
+        store.run(lambda tx: _release_free(tx, free))
+
+
+def _release_free(tx: Transaction, schedule_ids: set[str]) -> None:
+    release(tx, prepare(tx, tx.clocks.lock_free(schedule_ids)))
+
+
+def prepare(tx: Transaction, schedule_ids: Collection[str]) -> Sequence[Release]:
+    """Choose who would go next and open the slices for them: slices come before fires."""
+    found = tx.overlaps.first_waiting(schedule_ids) if schedule_ids else ()
+    if not found:
+        return ()
+    now = tx.now()
+    releases = [
+        Release(fire_id=each.fire_id, slice=slice_now(tx, each.acp_type, now)) for each in found
+    ]
+    tx.slices.open({each.slice for each in releases}, now)
+    return releases
+
+
+def release(tx: Transaction, releases: Sequence[Release]) -> None:
+    """Let those go that nothing is ahead of any more."""
+    if releases:
+        tx.overlaps.release(releases, tx.now())
+
+
+def slice_now(tx: Transaction, acp_type: AcpType, now: datetime) -> Slice:
+    """The slice that is worked at this moment, for something that is due now."""
+    crowd = tx.slices.crowded(LIVE_SYNC_SLICES) if acp_type is AcpType.SYNC else None
+    return crowd or present_slice(now, answers_in_turn=acp_type is AcpType.SYNC)
