@@ -1,9 +1,25 @@
 """The sensor: one evaluation is one tick, and what it asks Dagster to start."""
 
+import time
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+)
+from dagster._daemon.sensor import is_under_min_interval
 
 from schedules_pipeline.defs.job import JOB_NAME, build_job
 from schedules_pipeline.defs.sensor import build_sensor, ended_runs
@@ -93,11 +109,10 @@ def test_without_tables_it_skips_and_says_what_to_run(
     assert "schedules migrate" in str(found.skip_message)
 
 
-def test_it_is_on_by_default_and_looks_as_often_as_dagster_does(wiring: Wiring) -> None:
+def test_it_is_on_by_default(wiring: Wiring) -> None:
     sensor = build_sensor(wiring, build_job(wiring))
     assert sensor.name == "agent_run_schedules"
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    assert sensor.minimum_interval_seconds == 1
     assert sensor.job_name == JOB_NAME
 
 
@@ -154,3 +169,20 @@ def test_a_run_that_dagster_calls_ended_is_finished_and_its_slice_emitted_at_onc
     assert [request.run_key for request in found.run_requests or []] == [f"{key}/retry-1"]
     rows = query(store, "select dagster_run_id from dispatches where finished_at is not null")
     assert [row.dagster_run_id for row in rows] == [run.run_id]
+
+
+@pytest.mark.parametrize("hours", [1, 24])
+def test_a_host_clock_that_is_set_back_does_not_stop_the_sensor(wiring: Wiring, hours: int) -> None:
+    """As Dagster's daemon decides it: by the time of day of the last evaluation."""
+    sensor = build_sensor(wiring, build_job(wiring))
+    repository = dg.Definitions(sensors=[sensor]).get_repository_def()
+    snap = next(s for s in RepositorySnap.from_def(repository).sensors if s.name == sensor.name)
+    remote: Any = SimpleNamespace(min_interval_seconds=snap.min_interval or 30)
+    origin = RegisteredCodeLocationOrigin("schedules_pipeline")
+    state = InstigatorState(
+        RemoteInstigatorOrigin(RemoteRepositoryOrigin(origin, "__repository__"), sensor.name),
+        InstigatorType.SENSOR,
+        InstigatorStatus.RUNNING,
+        SensorInstigatorData(last_tick_timestamp=time.time() + hours * 3_600),
+    )
+    assert not is_under_min_interval(state, remote)
