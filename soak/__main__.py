@@ -7,6 +7,7 @@ The exit code is the verdict: 0 kept, 1 broken, 2 a scenario could not run on th
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -32,6 +33,8 @@ NAMES = [*SCENARIOS, RACES]
 def main() -> int:
     """Play the scenarios that are asked for; the worst verdict is the answer."""
     options = _options()
+    # Whoever ends us finds nothing left of the house.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(NOT_RUN))
     seed = options.seed if options.seed is not None else time.time_ns() % 1_000_000
     print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
     names = [options.scenario] if options.scenario else NAMES

@@ -10,6 +10,7 @@ import pytest
 
 from schedules_pipeline.domain.policies import CatchupPolicy, Policies
 from schedules_pipeline.domain.schedule import Schedule
+from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.settings import with_driver
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -52,7 +53,7 @@ def test_an_armed_slice_that_is_worked_an_hour_late_delivers_only_what_its_polic
     store, url = simulated
     policies = Policies(catchup_policy=policy, catchup_window_seconds=7_200)
     a_schedule(store, an_agent(store, recorder.url), every=20, policies=policies)
-    armed = Clock(store, RULES).tick(lambda _since: [])
+    armed = Clock(store, RULES, Tasks(store).not_final).tick(lambda _since: [])
     planned = [row.id for row in query(store, "select id from fires")]
     assert armed
     assert planned
@@ -75,7 +76,7 @@ def test_the_clock_that_goes_on_covers_the_hour_and_delivers_what_is_timely(
 ) -> None:
     store, url = simulated
     schedule = a_schedule(store, an_agent(store, recorder.url), every=20)
-    clock = Clock(store, RULES)
+    clock = Clock(store, RULES, Tasks(store).not_final)
     clock.tick(lambda _since: [])
 
     set_clock(url, database_now(store) + HOUR)

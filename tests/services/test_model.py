@@ -36,6 +36,7 @@ from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.store_port import EndedRun, OpenFire, Outcome, Transaction
+from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.settings import with_driver
@@ -98,7 +99,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.sent: list[Sent] = []
         self.agent = an_agent(self.store)
         self.editor = Editor(self.store, RULES)
-        self.clock = Clock(self.store, RULES)
+        self.clock = Clock(self.store, RULES, Tasks(self.store).not_final)
         self.tick()
         for interval, each in zip((5, 60), policies, strict=True):
             self.create(interval, each)

@@ -4,6 +4,7 @@ from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.errors import AnotherTick, DispatchEnded
 from schedules_pipeline.services.claiming import claim
 from schedules_pipeline.services.store_port import EndedRun, Outcome, Transaction
+from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import (
@@ -110,7 +111,10 @@ def test_two_whole_ticks_at_once_plan_and_emit_each_thing_once(store: PostgresSt
 
         def tick(into: list[str] = emitted) -> None:
             try:
-                into += [each.run_key for each in Clock(store, RULES).tick(lambda _since: [])]
+                into += [
+                    each.run_key
+                    for each in Clock(store, RULES, Tasks(store).not_final).tick(lambda _since: [])
+                ]
             except AnotherTick:
                 return
 
