@@ -23,7 +23,7 @@ def play(minutes: float, seed: int) -> bool:
     """Whether every round was as it must be, without a deadlock that PostgreSQL counted."""
     times = max(1, round(minutes * TIMES_PER_MINUTE))
     print(f"seed {seed}, each race {times} times its rounds in the gate", flush=True)
-    variables = {"SCHEDULES_TEST_ROUNDS": str(times), "SCHEDULES_TEST_EXAMPLES": str(8 * times)}
+    variables = {"SCHEDULES_TEST_ROUNDS": str(times), "SCHEDULES_TEST_EXAMPLES": str(6 * times)}
     command = [sys.executable, "-m", "pytest", "-v", "--timeout", "0"]
     seeded = ["--hypothesis-seed", str(seed)]
     done = subprocess.run(

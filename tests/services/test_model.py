@@ -46,7 +46,7 @@ from tests.ledger import GRACE, RULES, an_agent, query
 from tests.services.reference_ledger import ReferenceLedger
 from tests.simulated import give_a_clock, set_clock
 
-EXAMPLES = int(os.environ.get("SCHEDULES_TEST_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("SCHEDULES_TEST_EXAMPLES", "6"))
 STEPS = 50
 BEGINNING = int(datetime(2027, 3, 1, 12, tzinfo=UTC).timestamp())
 INTERVALS = st.sampled_from([5, 7, 20, 60, 90, 600, 5_400])
