@@ -18,7 +18,7 @@ from tests.stack import Stack, start_stack
 
 
 @contextmanager
-def scene(**settings: str) -> Iterator[tuple[Stack, RunningAgent]]:
+def scene(**settings: Any) -> Iterator[tuple[Stack, RunningAgent]]:
     """Everything in a temporary folder; nothing is left of it afterwards."""
     with (
         workplace() as folder,

@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -29,10 +30,12 @@ from schedules_pipeline.domain.fire import FINAL, LEGAL_MOVES, REASONS, FireReas
 from schedules_pipeline.domain.slices import SliceKind
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.wiring import Wiring
+from soak.__main__ import NAMES
+from soak.verdict import Offences
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-README, OPERATING, API, STATES, GLOSSARY = (
+README, OPERATING, API, STATES, GLOSSARY, PROOF = (
     (ROOT / name).read_text()
     for name in (
         "README.md",
@@ -40,6 +43,7 @@ README, OPERATING, API, STATES, GLOSSARY = (
         "docs/api.md",
         "docs/state-machine.md",
         "docs/glossary.md",
+        "docs/proof.md",
     )
 )
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -140,6 +144,14 @@ def test_every_bench_is_named() -> None:
     described = {_code(where)[0]: what for where, what in rows}
 
     assert described["bench/"].split(", ") == list(BENCHES)
+
+
+def test_every_scenario_and_every_offence_of_the_soak_stands_in_its_table() -> None:
+    scenarios = [_code(row[0])[0] for row in _table(_section(PROOF, "## What it breaks"))]
+    offences = [row[0] for row in _table(_section(PROOF, "## What the verdict weighs"))]
+
+    assert scenarios == NAMES
+    assert offences == [each.name.replace("_", " ") for each in fields(Offences)]
 
 
 def test_the_layout_table_is_the_tree() -> None:
