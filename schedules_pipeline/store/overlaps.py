@@ -16,6 +16,8 @@ from schedules_pipeline.services.store_port import (
     WaitingSchedule,
 )
 
+LARGEST_QUESTION = 100
+
 
 class PostgresOverlaps:
     """See `services.store_port.OverlapRepository`."""
@@ -123,13 +125,17 @@ class PostgresOverlaps:
                   and exists (
                       select 1 from fires f
                       where f.slice_key = :key and f.schedule_id = s.id and f.state = 'planned')
+                limit :most
             """),
-            {"key": slice_key},
+            {"key": slice_key, "most": LARGEST_QUESTION},
         )
         return [PreviousTask(**row._mapping) for row in rows]
 
     def waiting_schedules(self, limit: int) -> Sequence[WaitingSchedule]:
-        """Schedules with fires that wait, and the task that they may wait for."""
+        """Schedules with fires that wait, and the task that they may wait for.
+
+        In no order: of more than a tick can look at, each has its turn.
+        """
         rows = self._connection.execute(
             text("""
                 select c.schedule_id, s.overlap_scope as scope,
@@ -140,7 +146,7 @@ class PostgresOverlaps:
                 join agent_run_schedules s on s.id = c.schedule_id
                 left join fires p on p.id = c.last_fire_id
                 where c.waiting_count > 0
-                order by c.schedule_id limit :most
+                order by random() limit :most
             """),
             {"most": limit},
         )

@@ -12,6 +12,7 @@ from schedules_pipeline.domain.fire import FireReason, FireState
 from schedules_pipeline.domain.policies import OverlapPolicy, OverlapScope, Policies
 from schedules_pipeline.domain.schedule import AcpType, Agent, Schedule
 from schedules_pipeline.domain.slices import SliceKind, floor_minute
+from schedules_pipeline.services import releasing
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.outcomes import write_outcomes
@@ -385,7 +386,7 @@ def after_a_delivery(
     schedule = a_schedule_whose(store, policies)
     key = past_slice(store, minutes_ago=4)
     fire = due(store, schedule, key, 30)
-    work_alone(store, key, Platform(), run="run-0")
+    work_alone(store, key, Platform(), run=f"run-of-{schedule.id}")
     return schedule, str(see_fire(store, fire).task_id)
 
 
@@ -472,6 +473,20 @@ def test_the_tick_lets_go_what_waits_for_a_task_once_it_is_final(store: Postgres
     Tasks(store).move(task, TaskEnd.COMPLETE, None)
     tick(store)
     assert end_of(store, fire) == ("planned", None)
+
+
+def test_schedules_that_stay_blocked_do_not_hide_one_that_may_go(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releasing, "WAITING_PER_TICK", 1)
+    blocked = [after_a_delivery(store, P.BUFFER_ONE) for _ in range(3)]
+    key = past_slice(store)
+    fires = [due(store, schedule, key) for schedule, _ in blocked]
+    work_alone(store, key, Platform(open_tasks=[task for _, task in blocked]))
+    Tasks(store).move(blocked[-1][1], TaskEnd.COMPLETE, None)
+    for _ in range(100):
+        release_waiting(store, Tasks(store).not_final)
+    assert [end_of(store, fire)[0] for fire in fires] == ["waiting", "waiting", "planned"]
 
 
 # --- synchronous agents ---------------------------------------------------------------------------

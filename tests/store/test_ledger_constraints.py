@@ -1,5 +1,6 @@
 """What PostgreSQL itself refuses: moves, ends without reasons, second rows, rewritten history."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from itertools import permutations
@@ -330,3 +331,14 @@ def test_updates_of_a_fires_life_are_hot(
         return after[0] - before[0], after[1] - before[1]
 
     assert store.on_connection(life) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "broken", [{}, {"content": "hi"}, {"author": "user"}, {"author": "boss", "content": "hi"},
+               {"author": "user", "content": None}, {"author": "user", "content": 5}],
+)  # fmt: skip
+def test_an_input_that_no_agent_could_be_told_is_refused(
+    store: PostgresStore, schedule: Schedule, broken: dict[str, Any]
+) -> None:
+    statement = "update agent_run_schedules set initial_input = cast(:it as jsonb) where id = :id"
+    assert refusal(store, statement, id=schedule.id, it=json.dumps(broken)) == "input_is_whole"
