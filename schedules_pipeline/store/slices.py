@@ -76,12 +76,13 @@ class PostgresSlices:
         """
         rows = self._connection.execute(
             text(f"""
-                select s.slice_key, s.kind, s.starts_at, s.emit_count,
+                select s.slice_key, s.kind, s.starts_at, s.emit_count, s.fruitless_count,
                        s.kind in ('minute', 'sync') and s.ends_at > :now as live,
-                       owed.fire_count, owed.agents
+                       owed.owes_inputs, owed.fire_count, owed.agents
                 from slices s
                 cross join lateral (
-                    select count(*) as fire_count, array_agg(distinct a.name) as agents
+                    select count(*) as fire_count, bool_or(f.finished_at is null) as owes_inputs,
+                           array_agg(distinct a.name) as agents
                     from fires f
                     join agents a on a.id = f.agent_id
                     left join dispatches d on d.dagster_run_id = f.claimed_by
@@ -98,7 +99,7 @@ class PostgresSlices:
                   and not exists (
                       select 1 from dispatches d
                       where d.slice_key = s.slice_key and d.finished_at is null)
-                order by live desc, s.starts_at, s.slice_key
+                order by live desc, owed.owes_inputs desc, s.starts_at, s.slice_key
                 limit :most
             """),  # noqa: S608 - constants of ours
             {"now": now, "until": now + horizon, "most": CANDIDATES_PER_TICK},
@@ -109,7 +110,9 @@ class PostgresSlices:
                 kind=row.kind,
                 live=row.live,
                 starts_at=row.starts_at,
+                owes_inputs=row.owes_inputs,
                 emit_count=row.emit_count,
+                fruitless_count=row.fruitless_count,
                 fire_count=row.fire_count,
                 agents=tuple(row.agents),
             )
@@ -120,19 +123,38 @@ class PostgresSlices:
         """Not again before `emit_after`, unless its run ends sooner."""
         self._connection.execute(
             text("""
-                update slices set emit_after = :emit_after, emit_count = emit_count + 1
+                update slices set emit_after = :emit_after, emit_count = emit_count + 1,
+                    fruitless_count = fruitless_count + 1
                 where slice_key = :key
             """),
             {"key": slice_key, "emit_after": emit_after},
         )
 
     def hasten(self, slice_keys: Collection[str], now: datetime) -> None:
-        """The first re-emission after a run ended is at once; later ones keep their distance."""
+        """The first re-emission after a run ended is at once; later ones keep their distance.
+
+        A run that ended or recorded a fire before it died makes the next one the first again: so
+        a slice whose runs are killed, one after another, is not given up for minutes.
+        """
         self._connection.execute(
             text("""
-                update slices set emit_after = :now
-                where slice_key = any(:keys) and emit_count = 1 and emit_after > :now
-                  and settled_at is null
+                with lasts as (
+                    select distinct on (slice_key) slice_key, started_at from dispatches
+                    where slice_key = any(:keys) order by slice_key, started_at desc
+                ), fruitful as (
+                    select l.slice_key from lasts l where exists (
+                        select 1 from fires f
+                        where f.slice_key = l.slice_key
+                          and greatest(f.finished_at, f.recorded_at) >= l.started_at)
+                )
+                update slices s
+                set emit_after = least(s.emit_after, :now),
+                    fruitless_count = case when p.slice_key is null then s.fruitless_count
+                                      else 0 end
+                from unnest(cast(:keys as text[])) as k (slice_key)
+                left join fruitful p on p.slice_key = k.slice_key
+                where s.slice_key = k.slice_key and s.settled_at is null
+                  and (s.fruitless_count = 1 or p.slice_key is not null)
             """),
             {"keys": sorted(slice_keys), "now": now},
         )

@@ -16,7 +16,9 @@ def owing(key: str, **changes: Any) -> OwingSlice:
         "kind": "minute",
         "live": True,
         "starts_at": NOON,
+        "owes_inputs": True,
         "emit_count": 0,
+        "fruitless_count": 0,
         "fire_count": 1,
         "agents": ("reporter",),
     }
@@ -32,12 +34,19 @@ def test_at_most_three_go_out_earliest_first() -> None:
     assert chosen(*many) == ["m0", "m1", "m2"]
 
 
-def test_at_most_one_of_them_is_made_up_and_it_stands_behind_the_live_ones() -> None:
+def test_beside_live_ones_one_is_made_up_and_stands_behind_them_without_them_two() -> None:
     old = [owing(f"old{n}", live=False, starts_at=NOON - timedelta(hours=n)) for n in (1, 2, 3)]
-    assert chosen(*old) == ["old3"]
+    assert chosen(*old) == ["old3", "old2"]
     assert chosen(*old, owing("m0")) == ["m0", "old3"]
     live = [owing(f"m{n}", starts_at=NOON + timedelta(minutes=n)) for n in range(3)]
     assert chosen(*old, *live) == ["m0", "m1", "m2"]
+
+
+def test_what_owes_inputs_goes_before_what_owes_only_records() -> None:
+    records = owing("r", live=False, owes_inputs=False, starts_at=NOON - timedelta(hours=3))
+    inputs = owing("i", live=False, starts_at=NOON - timedelta(hours=1))
+    assert chosen(records, inputs) == ["i", "r"]
+    assert chosen(records, inputs, owing("m0")) == ["m0", "i"]
 
 
 def test_the_first_run_key_is_the_slices_and_later_ones_are_others() -> None:
@@ -55,12 +64,12 @@ def test_the_agent_is_named_when_it_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("emit_count", "seconds"),
+    ("fruitless_count", "seconds"),
     [(0, 20), (1, 40), (2, 80), (3, 160), (4, 320), (5, 600), (6, 600), (5_000, 600)],
 )
 def test_the_wait_after_an_emission_doubles_up_to_ten_minutes(
-    emit_count: int, seconds: int
+    fruitless_count: int, seconds: int
 ) -> None:
-    assert retry_wait(emit_count) == timedelta(seconds=seconds)
-    (emission,) = choose([owing("m", emit_count=emit_count)], NOON)
+    assert retry_wait(fruitless_count) == timedelta(seconds=seconds)
+    (emission,) = choose([owing("m", fruitless_count=fruitless_count)], NOON)
     assert emission.emit_after == NOON + timedelta(seconds=seconds)
