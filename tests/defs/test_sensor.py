@@ -180,7 +180,8 @@ def test_it_is_told_of_the_runs_of_the_job_that_ended_and_of_no_others(
 def test_a_run_that_dagster_calls_ended_is_finished_and_its_slice_emitted_at_once(
     store: PostgresStore, wiring: Wiring, instance: dg.DagsterInstance
 ) -> None:
-    key = past_slice(store, emit_count=1, fruitless_count=1, emit_after=database_now(store) + seconds(15))
+    later = database_now(store) + seconds(15)
+    key = past_slice(store, emit_count=1, fruitless_count=1, emit_after=later)
     many_fires(store, an_agent(store), key, 1)
     the_clock_ticked(store, ago=5, series=60)
     run = dg.DagsterRun(

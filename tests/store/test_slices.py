@@ -149,9 +149,11 @@ def test_slices_that_owe_do_not_stand_before_those_that_can_settle(store: Postgr
 def test_only_the_first_reemission_is_hastened(store: PostgresStore) -> None:
     now = database_now(store)
     later = now + seconds(60)
-    first = past_slice(store, minutes_ago=2, emit_count=1, fruitless_count=1, emit_after=later)
-    second = past_slice(store, minutes_ago=3, emit_count=2, emit_after=later)
-    done = past_slice(store, minutes_ago=4, emit_count=1, fruitless_count=1, emit_after=later, settled_at=now)
+    once = {"emit_count": 1, "fruitless_count": 1, "emit_after": later}
+    twice = {"emit_count": 2, "fruitless_count": 2, "emit_after": later}
+    first = past_slice(store, minutes_ago=2, **once)
+    second = past_slice(store, minutes_ago=3, **twice)
+    done = past_slice(store, minutes_ago=4, **once, settled_at=now)
     store.run(lambda tx: tx.slices.hasten([first, second, done], now))
     rows = query(store, "select slice_key, emit_after from slices")
     assert {row.slice_key: row.emit_after for row in rows} == {
