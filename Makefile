@@ -48,6 +48,14 @@ check: lint types layers test ## all of the above: what CI asks for
 bench: $(READY) ## measure (see bench/)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: openapi
+openapi: $(READY) ## write docs/openapi.json anew
+	@$(BIN)/python -m schedules_pipeline.api.document > docs/openapi.json
+
+.PHONY: soak
+soak: $(READY) ## break everything for an hour and judge (see docs/proof.md)
+	@$(BIN)/python -m soak $(ARGS)
+
 .PHONY: env
 env: $(READY) ## only build the environment in .venv
 	@:

@@ -7,8 +7,14 @@ BENCHES = {
     "occurrences": "next occurrences per second, beside other cron libraries",
     "delivery": "fires per second of the HTTP side alone",
     "worker": "how late inputs are that one slice's worker sends, without Dagster (3 min)",
-    "lateness": "how late inputs reach the agent (5 min)",
-    "burst": "2,000 fires at one instant, also beside 500 that hang (15 min)",
+    "tick": "what a tick costs with 1,000 to 1,000,000 schedules, with EXPLAIN (4 min)",
+    "planning": "fires planned per second, and what claims wait meanwhile (2 min)",
+    "outage": "the first tick after an hour without a clock (5 min)",
+    "lateness": "how late inputs reach the agent, 1 to 1,000 at one instant (25 min)",
+    "burst": "10,000 fires at one instant, beside 500 that hang, and by stock Dagster (25 min)",
+    "stock": "stock Dagster with one run per fire, alone (2 min)",
+    "steady": "processor, memory, growth: at rest and at 10 fires a second (25 min)",
+    "trigger": "from a person's trigger until the agent has the input (12 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",
 }
 

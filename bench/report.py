@@ -1,14 +1,18 @@
-"""What every bench prints: the machine, the versions, a table; and the same as JSON."""
+"""What every bench prints: the machine, the versions, tables; and the same as JSON."""
 
 import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from schedules_pipeline.dev.postgres import binaries
 
 PACKAGES = ("schedules-pipeline", "dagster", "sqlalchemy", "psycopg", "httpx", "aiohttp")
 
@@ -22,14 +26,15 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(gigabytes, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load_1min": round(os.getloadavg()[0], 2),
+        "load of 1, 5, 15 min": " ".join(f"{load:.1f}" for load in os.getloadavg()),
+        "postgresql": _postgres_version(),
         **{name: metadata.version(name) for name in PACKAGES},
     }
 
 
 def lateness(seconds: Sequence[float]) -> dict[str, float]:
-    """p50, p99 and the largest, in milliseconds."""
-    ordered = sorted(seconds)
+    """p50, p99 and the largest, in milliseconds; of nothing they are not numbers, and no budget."""
+    ordered = sorted(seconds) or [float("nan")]
     p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
     return {
         "p50_ms": round(statistics.median(ordered) * 1000, 1),
@@ -38,20 +43,41 @@ def lateness(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class Table:
+    """Rows that name the same columns, and what they mean."""
+
+    title: str
+    rows: Sequence[dict[str, Any]]
+    about: str
+
+
 def publish(title: str, rows: Sequence[dict[str, Any]], about: str) -> None:
-    """Print a Markdown table, and the same as JSON to the file named by `--json FILE`."""
+    """One table; see `publish_all`."""
+    publish_all(Table(title, rows, about))
+
+
+def publish_all(*tables: Table) -> None:
+    """Print the machine and Markdown tables, and the same as JSON to the file of `--json FILE`."""
     described = machine()
-    print(f"\n## {title}\n\n{about}\n")
-    print(", ".join(f"{name} {value}" for name, value in described.items()) + "\n")
-    names = list(rows[0])
-    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
-    for row in rows:
-        print("| " + " | ".join(str(row[name]) for name in names) + " |")
+    print("\n" + ", ".join(f"{name} {value}" for name, value in described.items()))
+    for table in tables:
+        print(f"\n## {table.title}\n\n{table.about}\n")
+        names = list(table.rows[0])
+        print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
+        for row in table.rows:
+            print("| " + " | ".join(str(row[name]) for name in names) + " |")
     if "--json" in sys.argv:
         target = Path(sys.argv[sys.argv.index("--json") + 1])
-        target.write_text(
-            json.dumps({"title": title, "machine": described, "rows": rows}, indent=1)
-        )
+        content = {"machine": described, "tables": [asdict(table) for table in tables]}
+        target.write_text(json.dumps(content, indent=1))
+
+
+def _postgres_version() -> str:
+    """Of the embedded server."""
+    command = [str(binaries() / "postgres"), "--version"]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return said.split()[-1]
 
 
 def _cpu_model() -> str:

@@ -3,17 +3,11 @@
 python -m bench worker
 """
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from bench.report import lateness, publish
-from schedules_pipeline.dev.postgres import EmbeddedPostgres
-from schedules_pipeline.settings import with_driver
-from schedules_pipeline.store.migrate import migrate
+from bench.scene import tables, url_of, workplace
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.agents import RunningAgent, start_agent
 from tests.ledger import a_schedule, an_agent, database_now, fire_row, insert_rows, past_slice
@@ -26,17 +20,19 @@ APART = a_span(3)  # longer than idle connections are kept
 ROOM = a_span(5)
 
 
-def main() -> None:
-    """Run every case, one after another, each on a database of its own."""
+def main() -> int:
+    """Run every case, each on a database of its own; 1 when a budget is missed."""
     rows = [_measure(fires, budget) for fires, budget in CASES]
     publish("Lateness at the agent, one worker alone", rows, "Two HTTP calls per fire.")
+    faults = sum(row["lost"] + row["doubled"] + row["early"] for row in rows)
+    return 1 if faults or any(not row["p99 / budget"] <= 1 for row in rows) else 0
 
 
 def _measure(fires: int, budget: int) -> dict[str, Any]:
-    with _stage() as (url, store, agent):
+    with workplace() as folder, tables() as store, start_agent(folder) as agent:
         key = past_slice(store)
         due = _plan(store, agent, key, fires)
-        work_slice(url, key, request_timeout_seconds=30)
+        work_slice(url_of(store), key, request_timeout_seconds=30)
         found = agent.received("event/send")
     late = [each["at"] - due[each["idempotency_key"]].timestamp() for each in found]
     measured = lateness(late)
@@ -52,24 +48,6 @@ def _measure(fires: int, budget: int) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _stage() -> Iterator[tuple[str, PostgresStore, RunningAgent]]:
-    """A server with its tables, and an agent in a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="schedules-bench-", ignore_cleanup_errors=True) as made:
-        folder = Path(made)
-        folder.chmod(0o755)
-        server = EmbeddedPostgres(folder / "postgres")
-        url = server.start()
-        try:
-            migrate(with_driver(url, "psycopg"))
-            store = PostgresStore(with_driver(url, "psycopg"), pool_size=3)
-            with start_agent(folder) as agent:
-                yield url, store, agent
-            store.close()
-        finally:
-            server.stop()
-
-
 def _plan(store: PostgresStore, agent: RunningAgent, key: str, fires: int) -> dict[str, datetime]:
     """`fires` schedules, due together again and again; returns due times by idempotency key."""
     owner = an_agent(store, agent.url)
@@ -82,7 +60,3 @@ def _plan(store: PostgresStore, agent: RunningAgent, key: str, fires: int) -> di
     ]
     insert_rows(store, "fires", rows)
     return {str(row["id"]): row["due_at"] for row in rows}
-
-
-if __name__ == "__main__":
-    main()

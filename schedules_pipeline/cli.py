@@ -90,6 +90,7 @@ def serve() -> None:
     import uvicorn
 
     from schedules_pipeline.api.app import create_app
+    from schedules_pipeline.api.request_log import LOGGING
     from schedules_pipeline.dev.ports import is_loopback, is_taken
     from schedules_pipeline.settings import Settings
     from schedules_pipeline.wiring import Wiring
@@ -112,6 +113,7 @@ def serve() -> None:
             host=settings.api_host,
             port=settings.api_port,
             access_log=False,
+            log_config=LOGGING,
             timeout_graceful_shutdown=1,
         )
     finally:

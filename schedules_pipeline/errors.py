@@ -5,6 +5,8 @@
     │   └── InvalidCadence            422  … the cadence (cron, interval, zone, window)
     ├── Rejected                      400  well-formed, but the present state forbids it
     ├── NotFound                      404  no such agent, schedule, fire …
+    ├── InProgress                    409  the same Idempotency-Key is being worked on; repeat it
+    ├── Stale                         412  If-Match names another version than the present one
     ├── Unavailable                   503  try again: the database is away, busy or not migrated
     │   ├── SchemaMissing             503  tables missing or old: run `schedules migrate`
     │   ├── Busy                      503  a row stayed locked for longer than 3 s
@@ -52,6 +54,30 @@ class NotFound(SchedulesError):
     """There is no such thing (or it is not yours to see)."""
 
     http_status = 404
+
+
+class InProgress(SchedulesError):
+    """Another request with the same Idempotency-Key is under way."""
+
+    http_status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another request with this Idempotency-Key is being worked on; repeat yours in a "
+            "second."
+        )
+
+
+class Stale(SchedulesError):
+    """The schedule has changed since the caller looked."""
+
+    http_status = 412
+
+    def __init__(self, schedule_id: str, version: int) -> None:
+        super().__init__(
+            f"Run schedule '{schedule_id}' is at version {version}, which If-Match does not name: "
+            "read it again, and repeat the change if it still makes sense."
+        )
 
 
 class Unavailable(SchedulesError):

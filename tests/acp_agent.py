@@ -54,6 +54,7 @@ class Agent:
         self.idle_close: float | None = options.idle_close
         self.whole: bool = options.envelopes
         self.seen: set[tuple[str, str | None]] = set()
+        self._handled = _handled_before(options.log) if options.dedupe else None
         self._log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def record(self, request: Request, envelope: JsonObject, mode: str) -> None:
@@ -61,9 +62,11 @@ class Agent:
         params = envelope.get("params") or {}
         task, event = params.get("task") or {}, params.get("event") or {}
         content = event.get("content") or params.get("content") or {}
+        key = request.headers.get("x-idempotency-key")
         line = {
             "at": time.time(),
             "method": envelope.get("method"),
+            "handled": self._is_new(envelope.get("method"), key),
             "mode": mode,
             "agent_id": (params.get("agent") or {}).get("id"),
             "task_id": task.get("id"),
@@ -72,7 +75,7 @@ class Agent:
             "task_params": task.get("params"),
             "content": content.get("content"),
             "event_id": event.get("id"),
-            "idempotency_key": request.headers.get("x-idempotency-key"),
+            "idempotency_key": key,
             "headers": {
                 name: value
                 for name, value in request.headers.items()
@@ -82,6 +85,23 @@ class Agent:
         if self.whole:
             line |= {"path": request.path, "envelope": envelope}
         os.write(self._log, json.dumps(line).encode() + b"\n")
+
+    def _is_new(self, method: object, key: str | None) -> bool:
+        """False for an input that an agent which dedupes by key does not take a second time."""
+        if self._handled is None or method not in _INPUTS or key is None:
+            return True
+        if key in self._handled:
+            return False
+        self._handled.add(key)
+        return True
+
+
+def _handled_before(log: Path) -> set[str]:
+    """The keys of the inputs in the log: what this agent handled before it was killed."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = (json.loads(line) for line in log.read_text().splitlines())
+        return {line["idempotency_key"] for line in lines if line["method"] in _INPUTS}
+    return set()
 
 
 class Connection(asyncio.Protocol):
@@ -359,6 +379,7 @@ def main() -> None:
     parser.add_argument("--mode", default="ok", help="for URLs without one")
     parser.add_argument("--acp-type", default="any", choices=sorted(_SERVED))
     parser.add_argument("--idle-close", type=float, help="close connections idle for so many s")
+    parser.add_argument("--dedupe", action="store_true", help="handle each key once, see the log")
     parser.add_argument("--envelopes", action="store_true", help="log whole envelopes too")
     parser.add_argument("--end-with-parent", action="store_true")
     asyncio.run(_serve(parser.parse_args()))

@@ -18,6 +18,7 @@ from schedules_pipeline.dev.postgres import FAST_AND_FORGETFUL, EmbeddedPostgres
 from schedules_pipeline.settings import with_driver
 from schedules_pipeline.store.migrate import migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
+from tests.agents import RunningAgent, start_agent
 
 TEMPLATE = "template_migrated"
 
@@ -88,6 +89,22 @@ def store(database_url: str) -> Iterator[PostgresStore]:
     opened = PostgresStore(with_driver(database_url, "psycopg"), pool_size=10)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A house's. Not pytest's own folder: PostgreSQL runs as another user when we are root."""
+    with tempfile.TemporaryDirectory(prefix="schedules-e2e-", ignore_cleanup_errors=True) as made:
+        path = Path(made)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def agent(folder: Path) -> Iterator[RunningAgent]:
+    """One process that is every agent of a module's end-to-end tests."""
+    with start_agent(folder) as running:
+        yield running
 
 
 def _database(server_url: str, template: str) -> Iterator[str]:

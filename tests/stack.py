@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ class Stack:
     output: Path
     api: httpx.Client
     ui: httpx.Client
+    database_url: str
 
     def register(self, name: str, acp_url: str, acp_type: str = "async") -> str:
         """Register an agent; returns its id."""
@@ -75,8 +76,7 @@ class Stack:
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         """Look into the ledger itself, with a connection of its own."""
-        url = EmbeddedPostgres(self.home / "postgres").url
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(self.database_url) as connection:
             return connection.execute(query.encode()).fetchall()
 
     def kill(self, part: str) -> int:
@@ -111,12 +111,20 @@ class Stack:
 
 
 @contextmanager
-def start_stack(directory: Path, **settings: str) -> Iterator[Stack]:
-    """Start it below `directory`; `settings` are variables without their prefix, in lower case."""
+def start_stack(
+    directory: Path, *, variables: Mapping[str, str] | None = None, **settings: str
+) -> Iterator[Stack]:
+    """Start it below `directory`; `settings` are variables without their prefix, in lower case.
+
+    With `database_url` among them PostgreSQL is the caller's, else the house runs its own.
+    `variables`: what else every process finds in its environment.
+    """
     home = directory / "home"
     output = directory / "dev.out"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SCHEDULES_")}
     environment |= {f"SCHEDULES_{name.upper()}": value for name, value in settings.items()}
+    environment |= variables or {}
+    database_url = settings.get("database_url") or EmbeddedPostgres(home / "postgres").url
     ports = ["--api-port", "0", "--ui-port", "0"]
     command = [sys.executable, "-m", "schedules_pipeline.cli", "dev", "--home", str(home), *ports]
     with output.open("wb") as out:
@@ -134,7 +142,7 @@ def start_stack(directory: Path, **settings: str) -> Iterator[Stack]:
             httpx.Client(base_url=api, timeout=30) as client,
             httpx.Client(base_url=ui, timeout=60) as page,
         ):
-            yield Stack(home, process, output, client, page)
+            yield Stack(home, process, output, client, page, database_url)
     finally:
         _stop(process)
 

@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -21,6 +22,7 @@ from httpx import ASGITransport, AsyncClient, Request, Response
 
 from bench.__main__ import BENCHES
 from schedules_pipeline.api.app import create_app
+from schedules_pipeline.api.document import document
 from schedules_pipeline.api.schemas import FireRow, ScheduleCreate
 from schedules_pipeline.cli import main
 from schedules_pipeline.dev.voice import Voice
@@ -28,10 +30,12 @@ from schedules_pipeline.domain.fire import FINAL, LEGAL_MOVES, REASONS, FireReas
 from schedules_pipeline.domain.slices import SliceKind
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.wiring import Wiring
+from soak.__main__ import NAMES
+from soak.verdict import Offences
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-README, OPERATING, API, STATES, GLOSSARY = (
+README, OPERATING, API, STATES, GLOSSARY, PROOF = (
     (ROOT / name).read_text()
     for name in (
         "README.md",
@@ -39,6 +43,7 @@ README, OPERATING, API, STATES, GLOSSARY = (
         "docs/api.md",
         "docs/state-machine.md",
         "docs/glossary.md",
+        "docs/proof.md",
     )
 )
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -139,6 +144,14 @@ def test_every_bench_is_named() -> None:
     described = {_code(where)[0]: what for where, what in rows}
 
     assert described["bench/"].split(", ") == list(BENCHES)
+
+
+def test_every_scenario_and_every_offence_of_the_soak_stands_in_its_table() -> None:
+    scenarios = [_code(row[0])[0] for row in _table(_section(PROOF, "## What it breaks"))]
+    offences = [row[0] for row in _table(_section(PROOF, "## What the verdict weighs"))]
+
+    assert scenarios == NAMES
+    assert offences == [each.name.replace("_", " ") for each in fields(Offences)]
 
 
 def test_the_layout_table_is_the_tree() -> None:
@@ -394,6 +407,11 @@ def test_the_commands_of_the_readme_work_and_show_what_is_shown(shell: Shell) ->
     printed = json.dumps({"fires": fires}, indent=4).splitlines()
     assert fires
     assert len([line for line in printed if re.search(pattern[1], line)]) == 3 * len(fires)
+
+
+def test_the_openapi_document_that_is_committed_is_what_the_api_says() -> None:
+    """Else: `make openapi`."""
+    assert (ROOT / "docs/openapi.json").read_text() == document()
 
 
 def test_the_table_of_routes_is_the_applications() -> None:

@@ -1,6 +1,5 @@
 """The real daemon, code server, webserver, REST API and agents; what counts is what agents got."""
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,28 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.agents import RunningAgent, start_agent
+from tests.agents import RunningAgent
 from tests.stack import Stack, start_stack
 
 MODES = {"hang": "timeout", "garbage": "bad_reply", "error500": "agent_error"}
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Not pytest's own folder: PostgreSQL runs as another user when we are root."""
-    with tempfile.TemporaryDirectory(prefix="schedules-e2e-", ignore_cleanup_errors=True) as made:
-        path = Path(made)
-        path.chmod(0o755)
-        yield path
-
-
-@pytest.fixture(scope="module")
-def agent(folder: Path) -> Iterator[RunningAgent]:
-    """One process that is every agent of these tests."""
-    with start_agent(folder) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What a person does in the Dagster UI, through its own GraphQL, against the real house."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.agents import RunningAgent, start_agent
+from tests.agents import RunningAgent
 from tests.stack import Stack, start_stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -52,22 +51,6 @@ RUNS_OF = """
       runsOrError(filter: {tags: $tags, statuses: [SUCCESS, FAILURE]}) {
         ... on Runs { results { runId status } } } }
 """
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """Not pytest's own folder: PostgreSQL runs as another user when we are root."""
-    with tempfile.TemporaryDirectory(prefix="schedules-acts-", ignore_cleanup_errors=True) as made:
-        path = Path(made)
-        path.chmod(0o755)
-        yield path
-
-
-@pytest.fixture(scope="module")
-def agent(folder: Path) -> Iterator[RunningAgent]:
-    """The agent, once it is mended."""
-    with start_agent(folder) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from schedules_pipeline.api.agent_schemas import AgentRegister, AgentRow, Regist
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import Handle
+from schedules_pipeline.api.routing import Route
 
-router = APIRouter(prefix="/agents", tags=["agents"])
+router = APIRouter(prefix="/agents", tags=["agents"], route_class=Route)
 
 
 @router.post("/register", responses=BAD_REQUEST)

@@ -10,9 +10,11 @@ from schedules_pipeline.api import (
     agents,
     audits,
     backfills,
+    browsing,
     clock,
     edits,
     health,
+    ledger,
     previews,
     schedules,
     tasks,
@@ -20,6 +22,7 @@ from schedules_pipeline.api import (
 from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
+from schedules_pipeline.api.request_log import RequestLog
 from schedules_pipeline.wiring import API_CONNECTIONS, Wiring
 
 DESCRIPTION = """
@@ -39,12 +42,26 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
     app.state.use_cases = UseCases.of(wiring)
     app.add_middleware(BodyLimit)
+    app.add_middleware(RequestLog)
     add_error_handlers(app)
-    for noun in (health, clock, agents, schedules, audits, previews, tasks, backfills):
+    for noun in (
+        health,
+        clock,
+        agents,
+        browsing,
+        schedules,
+        audits,
+        edits,
+        ledger,
+        previews,
+        tasks,
+        backfills,
+    ):
         app.include_router(noun.router)
-    app.include_router(edits.router)
-    app.include_router(edits.fires)
+    # `/fires/overdue` before `/fires/{fire_id}`: an id may be any text.
     app.include_router(audits.fires)
+    app.include_router(ledger.fires)
+    app.include_router(edits.fires)
     return app
 
 

@@ -9,11 +9,12 @@ from pydantic import BaseModel, Field
 from schedules_pipeline.api.dependencies import Principal, Use, UseCases
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import AwareInstant, Handle
+from schedules_pipeline.api.routing import Route
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.backfilling import BackfillForecast, BackfillOrder
 from schedules_pipeline.services.store_port import Backfill
 
-router = APIRouter(tags=["backfills"], responses=NOT_FOUND | BAD_REQUEST)
+router = APIRouter(tags=["backfills"], responses=NOT_FOUND | BAD_REQUEST, route_class=Route)
 
 
 class BackfillRequest(BaseModel):

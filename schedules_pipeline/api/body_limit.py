@@ -1,11 +1,13 @@
-"""No body beyond a mebibyte: answered with 413 before it is held in memory."""
+"""No body beyond a mebibyte (413, before it is held in memory), none that trickles in (408)."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import anyio
 from starlette.responses import JSONResponse
 
 MAX_BODY_BYTES = 1_048_576
+MAX_BODY_SECONDS = 30.0
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,23 +19,40 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class BodyLimit:
     """ASGI middleware: reads the body, then hands it on in one piece."""
 
-    def __init__(self, app: App, limit: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self, app: App, limit: int = MAX_BODY_BYTES, seconds: float = MAX_BODY_SECONDS
+    ) -> None:
         self._app = app
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        messages, size, more = [], 0, True
+        messages: list[Message] = []
+        with anyio.move_on_after(self._seconds) as waiting:
+            await self._read(receive, messages)
+        if waiting.cancelled_caught:
+            text = f"The request's body did not arrive within {self._seconds:g} seconds."
+            return await _refusal(408, text)(scope, receive, send)
+        if _size(messages) > self._limit:
+            text = f"The request's body is larger than {self._limit:,} bytes."
+            return await _refusal(413, text)(scope, receive, send)
+        return await self._app(scope, _first(messages, receive), send)
+
+    async def _read(self, receive: Receive, messages: list[Message]) -> None:
+        """To the end of the body, or to where it becomes too large."""
+        size, more = 0, True
         while more and size <= self._limit:
             message = await receive()
             messages.append(message)
-            size += len(message.get("body", b""))
+            size += _size([message])
             more = message.get("more_body", False)
-        if size > self._limit:
-            return await _refusal(self._limit)(scope, receive, send)
-        return await self._app(scope, _first(messages, receive), send)
+
+
+def _size(messages: list[Message]) -> int:
+    return sum(len(message.get("body", b"")) for message in messages)
 
 
 def _first(messages: list[Message], receive: Receive) -> Receive:
@@ -48,10 +67,9 @@ def _first(messages: list[Message], receive: Receive) -> Receive:
     return replay
 
 
-def _refusal(limit: int) -> JSONResponse:
-    body = {
-        "message": f"The request's body is larger than {limit:,} bytes.",
-        "code": 413,
-        "data": None,
-    }
-    return JSONResponse(body, status_code=413, headers={"connection": "close"})
+def _refusal(status: int, text: str) -> JSONResponse:
+    return JSONResponse(
+        {"message": text, "code": status, "data": None},
+        status_code=status,
+        headers={"connection": "close"},
+    )

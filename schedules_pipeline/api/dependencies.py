@@ -7,12 +7,14 @@ from fastapi import Depends, Request
 
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.backfilling import Backfills
+from schedules_pipeline.services.browsing import Browser
 from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
+from schedules_pipeline.services.store_port import Store
 from schedules_pipeline.services.switching import Switches
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.triggering import Triggers
@@ -24,34 +26,43 @@ class UseCases:
     """Everything that a request can want."""
 
     wiring: Wiring
+    store: Store
     agents: Agents
     schedules: Schedules
     editor: Editor
     triggers: Triggers
     ledger: Ledger
     previews: Previews
+    browser: Browser
     tasks: Tasks
     backfills: Backfills
     switches: Switches
     audits: Audits
 
     @classmethod
-    def of(cls, wiring: Wiring) -> "UseCases":
-        """On this process's store."""
-        store = wiring.store
+    def of(cls, wiring: Wiring, store: Store | None = None) -> "UseCases":
+        """On this process's store, or on another that stands for it."""
+        store = store or wiring.store
+        editor, tasks = Editor(store, wiring.rules), Tasks(store)
         return cls(
             wiring=wiring,
+            store=store,
             agents=Agents(store),
             schedules=Schedules(store, wiring.rules),
-            editor=Editor(store, wiring.rules),
+            editor=editor,
             triggers=Triggers(store),
-            ledger=Ledger(store),
+            ledger=Ledger(store, tasks.status),
             previews=Previews(store),
-            tasks=wiring.tasks,
-            backfills=wiring.backfills,
+            browser=Browser(store, editor),
+            tasks=tasks,
+            backfills=Backfills(store),
             switches=Switches(store),
             audits=Audits(store),
         )
+
+    def on(self, store: Store) -> "UseCases":
+        """The same on another store; themselves when it is theirs."""
+        return self if store is self.store else UseCases.of(self.wiring, store)
 
 
 # Async, so that FastAPI does not spend a thread on each of them.

@@ -8,8 +8,10 @@ from functools import partial
 from fastapi import APIRouter
 
 from schedules_pipeline.api.dependencies import Principal, Use, UseCases
-from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
+from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND, STALE
 from schedules_pipeline.api.fields import Handle
+from schedules_pipeline.api.preconditions import IfMatch
+from schedules_pipeline.api.routing import Route
 from schedules_pipeline.api.schemas import (
     Deleted,
     FireRow,
@@ -22,27 +24,43 @@ from schedules_pipeline.api.schemas import (
 )
 from schedules_pipeline.domain.patching import patched
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.preconditions import Expected
 
 router = APIRouter(
-    prefix="/agents/{agent_id}/schedules", tags=["edits"], responses=NOT_FOUND | BAD_REQUEST
+    prefix="/agents/{agent_id}/schedules",
+    tags=["edits"],
+    responses=NOT_FOUND | BAD_REQUEST | STALE,
+    route_class=Route,
 )
-fires = APIRouter(prefix="/fires", tags=["fires"], responses=NOT_FOUND | BAD_REQUEST)
+fires = APIRouter(
+    prefix="/fires", tags=["fires"], responses=NOT_FOUND | BAD_REQUEST, route_class=Route
+)
 
 
 @router.patch("/{schedule_id}")
 def update(
-    agent_id: Handle, schedule_id: Handle, body: ScheduleUpdate, use: Use, principal: Principal
+    agent_id: Handle,
+    schedule_id: Handle,
+    body: ScheduleUpdate,
+    use: Use,
+    principal: Principal,
+    expected: IfMatch,
 ) -> Schedule:
     """Change what is given. An edit of *when* counts at once; nothing of the past is replayed."""
-    return _update(use, agent_id, schedule_id, body, principal)
+    return _update(use, agent_id, schedule_id, body, principal, expected)
 
 
 @router.patch("/name/{name}")
 def update_by_name(
-    agent_id: Handle, name: Handle, body: ScheduleUpdate, use: Use, principal: Principal
+    agent_id: Handle,
+    name: Handle,
+    body: ScheduleUpdate,
+    use: Use,
+    principal: Principal,
+    expected: IfMatch,
 ) -> Schedule:
     """As by id; a `name` in the body renames."""
-    return _update(use, agent_id, use.editor.find(agent_id, name), body, principal)
+    return _update(use, agent_id, use.editor.find(agent_id, name), body, principal, expected)
 
 
 @router.post("/{schedule_id}/pause")
@@ -51,18 +69,24 @@ def pause(
     schedule_id: Handle,
     use: Use,
     principal: Principal,
+    expected: IfMatch,
     body: Noted | None = None,
 ) -> Schedule:
     """Nothing fires until it is resumed; what comes meanwhile is not made up."""
-    return _pause(use, agent_id, schedule_id, principal, body)
+    return _pause(use, agent_id, schedule_id, principal, body, expected)
 
 
 @router.post("/name/{name}/pause")
 def pause_by_name(
-    agent_id: Handle, name: Handle, use: Use, principal: Principal, body: Noted | None = None
+    agent_id: Handle,
+    name: Handle,
+    use: Use,
+    principal: Principal,
+    expected: IfMatch,
+    body: Noted | None = None,
 ) -> Schedule:
     """As by id."""
-    return _pause(use, agent_id, use.editor.find(agent_id, name), principal, body)
+    return _pause(use, agent_id, use.editor.find(agent_id, name), principal, body, expected)
 
 
 @router.post("/{schedule_id}/resume")
@@ -71,60 +95,80 @@ def resume(
     schedule_id: Handle,
     use: Use,
     principal: Principal,
+    expected: IfMatch,
     body: Noted | None = None,
 ) -> Schedule:
     """Go on with the first occurrence that is ahead."""
-    return _resume(use, agent_id, schedule_id, principal, body)
+    return _resume(use, agent_id, schedule_id, principal, body, expected)
 
 
 @router.post("/name/{name}/resume")
 def resume_by_name(
-    agent_id: Handle, name: Handle, use: Use, principal: Principal, body: Noted | None = None
+    agent_id: Handle,
+    name: Handle,
+    use: Use,
+    principal: Principal,
+    expected: IfMatch,
+    body: Noted | None = None,
 ) -> Schedule:
     """As by id."""
-    return _resume(use, agent_id, use.editor.find(agent_id, name), principal, body)
+    return _resume(use, agent_id, use.editor.find(agent_id, name), principal, body, expected)
 
 
 @router.post("/{schedule_id}/trigger")
-def trigger(agent_id: Handle, schedule_id: Handle, use: Use) -> Triggered:
+def trigger(agent_id: Handle, schedule_id: Handle, use: Use, expected: IfMatch) -> Triggered:
     """One more fire, now, also while it is paused or outside its window."""
-    return _trigger(use, agent_id, schedule_id)
+    return _trigger(use, agent_id, schedule_id, expected)
 
 
 @router.post("/name/{name}/trigger")
-def trigger_by_name(agent_id: Handle, name: Handle, use: Use) -> Triggered:
+def trigger_by_name(agent_id: Handle, name: Handle, use: Use, expected: IfMatch) -> Triggered:
     """As by id."""
-    return _trigger(use, agent_id, use.editor.find(agent_id, name))
+    return _trigger(use, agent_id, use.editor.find(agent_id, name), expected)
 
 
 @router.post("/{schedule_id}/skip")
 def skip(
-    agent_id: Handle, schedule_id: Handle, body: OneOccurrence, use: Use, principal: Principal
+    agent_id: Handle,
+    schedule_id: Handle,
+    body: OneOccurrence,
+    use: Use,
+    principal: Principal,
+    expected: IfMatch,
 ) -> Schedule:
     """Take one coming occurrence out; again: nothing changes. Works until it is started."""
-    use.editor.skip(agent_id, schedule_id, body.scheduled_time, principal)
+    use.editor.skip(agent_id, schedule_id, body.scheduled_time, principal, expected)
     return _shown(use, agent_id, schedule_id)
 
 
 @router.post("/{schedule_id}/unskip")
 def unskip(
-    agent_id: Handle, schedule_id: Handle, body: OneOccurrence, use: Use, principal: Principal
+    agent_id: Handle,
+    schedule_id: Handle,
+    body: OneOccurrence,
+    use: Use,
+    principal: Principal,
+    expected: IfMatch,
 ) -> Schedule:
     """Put a skipped occurrence back while its time is ahead."""
-    use.editor.unskip(agent_id, schedule_id, body.scheduled_time, principal)
+    use.editor.unskip(agent_id, schedule_id, body.scheduled_time, principal, expected)
     return _shown(use, agent_id, schedule_id)
 
 
 @router.delete("/{schedule_id}")
-def delete(agent_id: Handle, schedule_id: Handle, use: Use, principal: Principal) -> Deleted:
+def delete(
+    agent_id: Handle, schedule_id: Handle, use: Use, principal: Principal, expected: IfMatch
+) -> Deleted:
     """Delete it. Its name is free at once; what is planned ends `skipped` when it is due."""
-    return _delete(use, agent_id, schedule_id, schedule_id, principal)
+    return _delete(use, agent_id, schedule_id, schedule_id, principal, expected)
 
 
 @router.delete("/name/{name}")
-def delete_by_name(agent_id: Handle, name: Handle, use: Use, principal: Principal) -> Deleted:
+def delete_by_name(
+    agent_id: Handle, name: Handle, use: Use, principal: Principal, expected: IfMatch
+) -> Deleted:
     """Delete the schedule that has this name now."""
-    return _delete(use, agent_id, use.editor.find(agent_id, name), name, principal)
+    return _delete(use, agent_id, use.editor.find(agent_id, name), name, principal, expected)
 
 
 @fires.post("/{fire_id:path}/redrive")
@@ -136,38 +180,58 @@ def redrive(fire_id: Handle, use: Use) -> Redriven:
 
 
 def _update(
-    use: UseCases, agent_id: str, schedule_id: str, body: ScheduleUpdate, principal: JsonObject
+    use: UseCases,
+    agent_id: str,
+    schedule_id: str,
+    body: ScheduleUpdate,
+    principal: JsonObject,
+    expected: Expected,
 ) -> Schedule:
     change = partial(patched, given=body.given())
-    use.editor.update(agent_id, schedule_id, change, principal)
+    use.editor.update(agent_id, schedule_id, change, principal, expected)
     return _shown(use, agent_id, schedule_id)
 
 
 def _pause(
-    use: UseCases, agent_id: str, schedule_id: str, principal: JsonObject, body: Noted | None
+    use: UseCases,
+    agent_id: str,
+    schedule_id: str,
+    principal: JsonObject,
+    body: Noted | None,
+    expected: Expected,
 ) -> Schedule:
-    use.editor.pause(agent_id, schedule_id, principal, body.note if body else None)
+    use.editor.pause(agent_id, schedule_id, principal, body.note if body else None, expected)
     return _shown(use, agent_id, schedule_id)
 
 
 def _resume(
-    use: UseCases, agent_id: str, schedule_id: str, principal: JsonObject, body: Noted | None
+    use: UseCases,
+    agent_id: str,
+    schedule_id: str,
+    principal: JsonObject,
+    body: Noted | None,
+    expected: Expected,
 ) -> Schedule:
-    use.editor.resume(agent_id, schedule_id, principal, body.note if body else None)
+    use.editor.resume(agent_id, schedule_id, principal, body.note if body else None, expected)
     return _shown(use, agent_id, schedule_id)
 
 
-def _trigger(use: UseCases, agent_id: str, schedule_id: str) -> Triggered:
-    fire_id = use.triggers.trigger(agent_id, schedule_id)
+def _trigger(use: UseCases, agent_id: str, schedule_id: str, expected: Expected) -> Triggered:
+    fire_id = use.triggers.trigger(agent_id, schedule_id, expected)
     shown = _shown(use, agent_id, schedule_id)
     clock = use.switches.says(agent_id)
     return Triggered(**shown.model_dump(), triggered_fire_id=fire_id, clock=clock)
 
 
 def _delete(
-    use: UseCases, agent_id: str, schedule_id: str, addressed_as: str, principal: JsonObject
+    use: UseCases,
+    agent_id: str,
+    schedule_id: str,
+    addressed_as: str,
+    principal: JsonObject,
+    expected: Expected,
 ) -> Deleted:
-    use.editor.delete(agent_id, schedule_id, principal)
+    use.editor.delete(agent_id, schedule_id, principal, expected)
     return Deleted(id=schedule_id, message=f"Run schedule '{addressed_as}' deleted successfully")
 
 

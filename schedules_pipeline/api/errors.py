@@ -8,14 +8,17 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from schedules_pipeline.api.request_log import HEADER, request_id
 from schedules_pipeline.errors import InvalidInput, SchedulesError
 
 Responses = dict[int | str, dict[str, Any]]
 
 INVALID = 10422
+REPEAT_IT = {"retry-after": "1"}
 MAX_PROBLEMS = 10
 MAX_TEXT = 2_000
 NOT_JSON = "body: send one JSON object with the header content-type: application/json"
+UNEXPECTED = "Something went wrong here; the server's log says what, under this x-request-id."
 UNREADABLE = "body: is not JSON that can be read; check its encoding (UTF-8), nesting and numbers"
 
 
@@ -40,6 +43,7 @@ def _documented(model: type[BaseModel], description: str) -> dict[str, Any]:
 
 
 RESPONSES: Responses = {
+    408: _documented(ErrorBody, "The body took longer than 30 seconds to arrive."),
     413: _documented(ErrorBody, "The body is larger than 1 MiB."),
     422: _documented(InvalidBody, "The request makes no sense; the message names field and fix."),
     503: _documented(ErrorBody, "The database is away, busy or not migrated; try again."),
@@ -48,6 +52,10 @@ BAD_REQUEST: Responses = {
     400: _documented(ErrorBody, "Well-formed, but the present state forbids it.")
 }
 NOT_FOUND: Responses = {404: _documented(ErrorBody, "There is no such thing.")}
+STALE: Responses = {412: _documented(ErrorBody, "`If-Match` names another version.")}
+IN_PROGRESS: Responses = {
+    409: _documented(ErrorBody, "The first request under this key is being worked on; repeat it.")
+}
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -85,7 +93,12 @@ async def _http(_request: Request, error: Exception) -> Response:
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
     """Starlette raises it again behind us, so the server's log has the whole story."""
-    return _plain("Something went wrong here; the server's log says what.", 500)
+    # This answer leaves outside of our own middleware.
+    return JSONResponse(
+        {"message": UNEXPECTED, "code": 500, "data": None},
+        status_code=500,
+        headers={HEADER: request_id() or ""},
+    )
 
 
 def _problem(error: dict[str, Any]) -> str:
@@ -104,7 +117,9 @@ def _invalid(message: str) -> Response:
 
 def _plain(message: str, status: int) -> Response:
     return JSONResponse(
-        {"message": _speakable(message), "code": status, "data": None}, status_code=status
+        {"message": _speakable(message), "code": status, "data": None},
+        status_code=status,
+        headers=REPEAT_IT if status in (409, 503) else None,
     )
 
 

@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 
 from schedules_pipeline.api.dependencies import Use
+from schedules_pipeline.api.routing import RepeatableRoute
 from schedules_pipeline.api.schemas import Preview, PreviewRequest
 from schedules_pipeline.services.previewing import Span
 
-router = APIRouter(prefix="/schedules", tags=["preview"])
+router = APIRouter(prefix="/schedules", tags=["preview"], route_class=RepeatableRoute)
 
 
 @router.post("/preview")

@@ -7,17 +7,16 @@ from fastapi import APIRouter, Query
 from schedules_pipeline.api.dependencies import Principal, Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
-from schedules_pipeline.api.schemas import (
-    FireList,
-    FireRow,
-    Preview,
-    Schedule,
-    ScheduleCreate,
-    ScheduleList,
-)
+from schedules_pipeline.api.routing import Route
+from schedules_pipeline.api.schemas import Preview, Schedule, ScheduleCreate, ScheduleList
 from schedules_pipeline.services.previewing import Span
 
-router = APIRouter(prefix="/agents/{agent_id}/schedules", tags=["schedules"], responses=NOT_FOUND)
+router = APIRouter(
+    prefix="/agents/{agent_id}/schedules",
+    tags=["schedules"],
+    responses=NOT_FOUND,
+    route_class=Route,
+)
 
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 
@@ -47,19 +46,6 @@ def get(agent_id: Handle, schedule_id: Handle, use: Use) -> Schedule:
 def get_by_name(agent_id: Handle, name: Handle, use: Use) -> Schedule:
     """One schedule, live, by the name it has now."""
     return Schedule.of(use.schedules.get_by_name(agent_id, name))
-
-
-@router.get("/{schedule_id}/fires")
-def fires(
-    agent_id: Handle,
-    schedule_id: Handle,
-    use: Use,
-    limit: Limit = 100,
-    cursor: Annotated[str | None, Query(max_length=1_000)] = None,
-) -> FireList:
-    """The ledger: every occurrence and what became of it, planned ones included."""
-    page = use.ledger.fires(agent_id, schedule_id, limit=limit, cursor=cursor)
-    return FireList(fires=[FireRow.of(fire) for fire in page.fires], next_cursor=page.next_cursor)
 
 
 @router.get("/{schedule_id}/occurrences")

@@ -6,7 +6,7 @@ Unknown fields are ignored; in answers every key is present.
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from schedules_pipeline.api.fields import INT32_MAX, STORABLE, AwareInstant, Instant, Int32, Json
 from schedules_pipeline.domain.cadence import (
@@ -27,7 +27,7 @@ from schedules_pipeline.domain.policies import (
 from schedules_pipeline.services.live import ScheduleView
 from schedules_pipeline.services.managing import ScheduleDraft
 from schedules_pipeline.services.previewing import Explained
-from schedules_pipeline.services.store_port import Fire
+from schedules_pipeline.services.store_port import Fire, RecentFire
 
 NAME = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$|^[a-z0-9]$"
 MAX_CONTENT = 262_144
@@ -135,6 +135,20 @@ class InitialInput(BaseModel):
 class ScheduleCreate(CadenceFields, PolicyFields):
     """A new schedule."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "daily-report",
+                    "cron_expression": "0 9 * * mon-fri",
+                    "timezone": "Europe/Berlin",
+                    "initial_input": {"content": "Write the daily report."},
+                    "task_metadata": {"team": "x"},
+                }
+            ]
+        }
+    )
+
     name: Name = Field(
         description="Unique among the agent's schedules: lower-case letters, digits, hyphens.",
         examples=["daily-report"],
@@ -173,6 +187,10 @@ class ScheduleUpdate(BaseModel):
     An explicit null changes nothing for `name`, `timezone`, `paused` and `initial_input`, and
     resets every other field. Setting one kind of cadence clears the others.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"cron_expression": "30 8 * * mon-fri", "max_fires": 250}]}
+    )
 
     name: Name | None = None
     description: Description | None = None
@@ -214,11 +232,17 @@ class ScheduleUpdate(BaseModel):
 class Noted(BaseModel):
     """Why, for whoever reads the change history."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"note": "The office is closed"}]})
+
     note: Annotated[str, Field(max_length=10_000), STORABLE] | None = None
 
 
 class OneOccurrence(BaseModel):
     """An occurrence, by its nominal time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"scheduled_time": "2027-06-23T08:30:00+02:00"}]}
+    )
 
     scheduled_time: AwareInstant
 
@@ -230,6 +254,22 @@ class CreatorPrincipal(BaseModel):
     user_id: str | None = None
     service_account_id: str | None = None
     account_id: str | None = None
+
+
+class RecentFireRow(BaseModel):
+    """One of the last fires, in short."""
+
+    id: str
+    nominal_at: datetime
+    trigger_type: str
+    state: str
+    reason: str | None
+    task_id: str | None
+
+    @classmethod
+    def of(cls, fire: RecentFire) -> "RecentFireRow":
+        """As it is shown."""
+        return cls(**{name: getattr(fire, name) for name in cls.model_fields})
 
 
 class Schedule(BaseModel):
@@ -267,6 +307,10 @@ class Schedule(BaseModel):
     skipped_action_times: list[datetime]
     last_action_time: datetime | None
     num_actions_taken: int
+    recent_fires: list[RecentFireRow] = Field(
+        description="The last 10 whose time has come, newest first; live."
+    )
+    running_count: int = Field(description="How many fires are being delivered; live.")
     version: int = Field(description="Counts the edits.")
     catchup_policy: CatchupPolicy
     catchup_window_seconds: int
@@ -304,6 +348,8 @@ class Schedule(BaseModel):
             skipped_action_times=list(live.skipped_times) if live else [],
             last_action_time=live.last_fire_at if live else None,
             num_actions_taken=live.fire_count if live else 0,
+            recent_fires=[RecentFireRow.of(fire) for fire in live.recent] if live else [],
+            running_count=live.running_count if live else 0,
         )
 
 
@@ -376,6 +422,19 @@ class FireList(BaseModel):
 
 class PreviewRequest(CadenceFields):
     """A cadence that need not be saved, and from when on it is to be looked at."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "cron_expression": "30 2 * * *",
+                    "timezone": "Europe/Berlin",
+                    "from": "2027-03-27T12:00:00Z",
+                    "count": 2,
+                }
+            ]
+        }
+    )
 
     from_: Instant | None = Field(default=None, alias="from", description="Exclusive; now if null.")
     count: Annotated[Int32, Field(ge=1, le=1_000)] = 10

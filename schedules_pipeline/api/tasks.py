@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import STORABLE, Handle
+from schedules_pipeline.api.routing import Route
 from schedules_pipeline.services.store_port import StoredTask
 from schedules_pipeline.services.tasks import TaskEnd
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=Route)
 
 
 class Reasoned(BaseModel):

@@ -36,12 +36,12 @@ def build_sensor(wiring: Wiring, job: dg.JobDefinition) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            # First: what a tick has emitted must reach Dagster, whatever comes after it.
             reap(context.instance, wiring.clock.silent_since(), wiring.clock.silent)
-            emissions = wiring.clock.tick(ended_runs(context.instance))
+            pruner.prune(context.instance)
             announced = gap_of(context.cursor)
             hours, newest_gap = wiring.clock.missed_hours(announced)
-            pruner.prune(context.instance)
+            # Last: what a tick has emitted must reach Dagster, so nothing may fail behind it.
+            emissions = wiring.clock.tick(ended_runs(context.instance))
         except (SchemaMissing, AnotherTick) as reason:
             return dg.SkipReason(str(reason))
         # Dagster keeps the cursor together with the keys: what it did not store is said again.

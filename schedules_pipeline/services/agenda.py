@@ -81,9 +81,17 @@ class Agenda:
             del self._parked[schedule_id]
 
     def put_back(self, fires: Iterable[OpenFire], not_before: datetime) -> None:
-        """They could not be claimed; try again from `not_before` on."""
+        """Their schedules' clocks were held by others; try again from `not_before` on.
+
+        All of such a schedule's fires wait that long: none may overtake the one that was due first.
+        """
         for fire in fires:
-            self._add(fire, max(not_before, fire.due_at))
+            again_at = max(not_before, fire.due_at)
+            parked = self._parked.get(fire.schedule_id)
+            if parked is None:
+                parked = self._parked[fire.schedule_id] = Parked(again_at, self._take_out(fire))
+            parked.until = min(parked.until, again_at)
+            self._add(fire, fire.due_at)
 
     def take(self, now: datetime, slots: Slots) -> list[OpenFire]:
         """Remove and return at most 100 fires that are due and whose agents have a slot."""

@@ -5,12 +5,14 @@ after another unless all may go at once. An occurrence has one fire: what has no
 ended undelivered is redriven, what was delivered stays so. Only `force` makes another.
 """
 
+import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from uuid import uuid4
 
 from schedules_pipeline.domain.cadence import Cadence
@@ -20,16 +22,19 @@ from schedules_pipeline.domain.schedule import JsonObject, Schedule
 from schedules_pipeline.domain.slices import HOUR, Slice, SliceKind, floor_hour, floor_minute
 from schedules_pipeline.errors import InvalidCadence, InvalidInput, NotFound, Rejected
 from schedules_pipeline.services.managing import require_schedule
-from schedules_pipeline.services.store_port import Backfill, GapOf, Store, Transaction
+from schedules_pipeline.services.store_port import Backfill, GapOf, MissedFire, Store, Transaction
 
 MOST_INSTANTS = 10_000
 FED_AT_ONCE = 5_000
 GAPS_AT_ONCE = 2_000
+MISSED_AT_ONCE = 5_000
 FED_PER_TICK = 10
 GAPS_PER_TICK = 1_000
 HOURS_PER_GAP = 168
 
 Dated = tuple[datetime, datetime]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,12 @@ class Backfills:
 def feed_backfills(store: Store) -> None:
     """The tick's part: the next 5,000 instants of each backfill that is not in the ledger yet."""
     for backfill in store.run(lambda tx: tx.backfills.being_fed(FED_PER_TICK)):
-        store.run(partial(_feed_next, found=backfill))
+        try:
+            store.run(partial(_feed_next, found=backfill))
+        except InvalidCadence as error:
+            # One schedule's cadence that can no longer be read stops nobody else's clock.
+            log.error("backfill %s ends early: %s", backfill.id, error)
+            store.run(partial(_end, found=backfill))
 
 
 def _feed_next(tx: Transaction, found: Backfill) -> None:
@@ -114,9 +124,17 @@ def _feed_next(tx: Transaction, found: Backfill) -> None:
         return  # Someone is at it; the next tick comes back.
     backfill, schedule = _require(tx, found.id), tx.schedules.find(found.schedule_id)
     if schedule is None:
-        tx.backfills.advance(backfill.id, None, 0)
+        _end(tx, backfill)
     elif backfill.next_at is not None:
         _feed(tx, schedule, backfill)
+
+
+def _end(tx: Transaction, found: Backfill) -> None:
+    """Feed it no further: the instants that got no fire of it count as left."""
+    tx.clocks.lock(found.schedule_id)
+    backfill = _require(tx, found.id)
+    unfed = backfill.instants_count - backfill.left_count - sum(backfill.states.values())
+    tx.backfills.advance(backfill.id, None, max(0, unfed))
 
 
 def _feed(tx: Transaction, schedule: Schedule, backfill: Backfill) -> None:
@@ -221,14 +239,44 @@ def _hours(from_at: datetime, to_at: datetime) -> Iterator[datetime]:
 
 
 def expand(store: Store, missed: Slice) -> None:
-    """Give each occurrence that gaps cover in that hour its fire, in transactions of bounded size.
+    """Give each occurrence that gaps cover in that hour its fire, and take up the fires that were
+    planned for it and went missed; in transactions of bounded size.
 
     Repeatable: an occurrence has one fire, and one that is under way or delivered is left alone.
     """
+    _expand_gaps(store, missed)
+    _take_up_missed(store, missed)
+
+
+def _take_up_missed(store: Store, missed: Slice) -> None:
+    position: tuple[str, datetime] | None = None
+    while fires := store.run(partial(_missed_in, missed=missed, after=position)):
+        for schedule_id, of_one in groupby(fires, attrgetter("schedule_id")):
+            wanted = partial(_as_planned, fires=list(of_one))
+            store.run(partial(_feed_hour, schedule_id=schedule_id, missed=missed, wanted=wanted))
+        position = (fires[-1].schedule_id, fires[-1].nominal_at)
+
+
+def _as_planned(
+    _schedule: Schedule, _now: datetime, fires: Sequence[MissedFire]
+) -> Sequence[Dated]:
+    return [(fire.nominal_at, fire.due_at) for fire in fires]
+
+
+def _missed_in(
+    tx: Transaction, missed: Slice, after: tuple[str, datetime] | None
+) -> Sequence[MissedFire]:
+    return tx.backfills.missed_in(missed.starts_at, missed.ends_at, after, MISSED_AT_ONCE)
+
+
+def _expand_gaps(store: Store, missed: Slice) -> None:
     position: tuple[str, datetime] | None = None
     while gaps := store.run(partial(_gaps_in, missed=missed, after=position)):
         for gap in gaps:
-            _expand_gap(store, missed, gap)
+            covered = partial(_covered, gap=gap, missed=missed)
+            store.run(
+                partial(_feed_hour, schedule_id=gap.schedule_id, missed=missed, wanted=covered)
+            )
         position = (gaps[-1].schedule_id, gaps[-1].from_at)
 
 
@@ -236,22 +284,20 @@ def _gaps_in(tx: Transaction, missed: Slice, after: tuple[str, datetime] | None)
     return tx.backfills.gaps_in(missed.starts_at, missed.ends_at, after, GAPS_AT_ONCE)
 
 
-def _expand_gap(store: Store, missed: Slice, gap: GapOf) -> None:
-    def expand(tx: Transaction) -> None:
-        tx.clocks.lock(gap.schedule_id)
-        schedule = tx.schedules.find(gap.schedule_id)
-        if schedule is None:
-            return
-        now = tx.now()
-        part = _covered(schedule, gap, missed, now)
-        if part:
-            tx.slices.open({missed}, now)
-            tx.backfills.feed(schedule, part, missed, now, None)
-
-    store.run(expand)
+def _feed_hour(
+    tx: Transaction,
+    schedule_id: str,
+    missed: Slice,
+    wanted: Callable[[Schedule, datetime], Sequence[Dated]],
+) -> None:
+    tx.clocks.lock(schedule_id)
+    schedule, now = tx.schedules.find(schedule_id), tx.now()
+    if schedule is not None and (dated := wanted(schedule, now)):
+        tx.slices.open({missed}, now)
+        tx.backfills.feed(schedule, dated, missed, now, None)
 
 
-def _covered(schedule: Schedule, gap: GapOf, missed: Slice, now: datetime) -> Sequence[Dated]:
+def _covered(schedule: Schedule, now: datetime, gap: GapOf, missed: Slice) -> Sequence[Dated]:
     from_at, to_at = max(gap.from_at, missed.starts_at), min(gap.to_at, missed.ends_at)
     try:
         found = occurrences(schedule.cadence, from_at - INSTANT, to_at - INSTANT)

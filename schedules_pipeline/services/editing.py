@@ -27,13 +27,22 @@ from schedules_pipeline.services.planning import (
     plan_at_once,
     realign_ahead,
 )
+from schedules_pipeline.services.preconditions import ANY, Expected
 from schedules_pipeline.services.store_port import Store, Transaction
 
 Change = Callable[[Schedule], Schedule]
 
 
+def _never(_schedule: Schedule) -> bool:
+    return False
+
+
 class Editor:
-    """Edits of existing schedules. Every method's errors: NotFound; Busy after 3 s of waiting."""
+    """Edits of existing schedules.
+
+    Every method's errors: NotFound; Stale when the schedule is not at a version that `expected`
+    names; Busy after 3 s of waiting.
+    """
 
     def __init__(self, store: Store, rules: PlanningRules) -> None:
         self._store = store
@@ -43,26 +52,61 @@ class Editor:
         """The id of the active schedule of that name."""
         return self._store.run(lambda tx: require_named(tx, agent_id, name)).id
 
-    def update(self, agent_id: str, schedule_id: str, change: Change, actor: JsonObject) -> None:
+    def update(
+        self,
+        agent_id: str,
+        schedule_id: str,
+        change: Change,
+        actor: JsonObject,
+        expected: Expected = ANY,
+    ) -> None:
         """Apply `change` to the definition.
 
         Errors: Rejected (the name is taken), InvalidCadence.
         """
-        self._edit(agent_id, schedule_id, change, "update", actor, None)
+        self._edit(agent_id, schedule_id, change, "update", actor, None, expected)
 
-    def pause(self, agent_id: str, schedule_id: str, actor: JsonObject, note: str | None) -> None:
+    def pause(
+        self,
+        agent_id: str,
+        schedule_id: str,
+        actor: JsonObject,
+        note: str | None,
+        expected: Expected = ANY,
+    ) -> None:
         """Nothing fires until it is resumed. Planned fires end at their due time, not now."""
-        self._edit(agent_id, schedule_id, _paused, "pause", actor, note)
+        self._edit(agent_id, schedule_id, _paused, "pause", actor, note, expected)
 
-    def resume(self, agent_id: str, schedule_id: str, actor: JsonObject, note: str | None) -> None:
+    def resume(
+        self,
+        agent_id: str,
+        schedule_id: str,
+        actor: JsonObject,
+        note: str | None,
+        expected: Expected = ANY,
+    ) -> None:
         """Go on with the first occurrence that is ahead: what the pause covered is not replayed."""
-        self._edit(agent_id, schedule_id, _resumed, "resume", actor, note)
+        self._edit(agent_id, schedule_id, _resumed, "resume", actor, note, expected)
 
-    def delete(self, agent_id: str, schedule_id: str, actor: JsonObject) -> None:
+    def pause_active(
+        self, agent_id: str, schedule_id: str, actor: JsonObject, note: str | None
+    ) -> bool:
+        """Pause it; False, and nothing is written, when it is paused already."""
+        return self._edit(agent_id, schedule_id, _paused, "pause", actor, note, idle=_is_paused)
+
+    def resume_paused(
+        self, agent_id: str, schedule_id: str, actor: JsonObject, note: str | None
+    ) -> bool:
+        """Resume it; False, and nothing is written, when it is active already."""
+        return self._edit(agent_id, schedule_id, _resumed, "resume", actor, note, idle=_is_active)
+
+    def delete(
+        self, agent_id: str, schedule_id: str, actor: JsonObject, expected: Expected = ANY
+    ) -> None:
         """Soft-delete it. What is planned ends `skipped/deleted` when it is due."""
 
         def delete(tx: Transaction) -> None:
-            before, now = _locked(tx, agent_id, schedule_id)
+            before, now = _locked(tx, agent_id, schedule_id, expected)
             cover(tx, schedule_id, now, GapReason.DELETED)
             tx.clocks.set_next(schedule_id, None)
             _drop_waiting(tx, schedule_id, now)
@@ -73,7 +117,12 @@ class Editor:
         self._store.run(delete)
 
     def skip(
-        self, agent_id: str, schedule_id: str, nominal_at: datetime, actor: JsonObject
+        self,
+        agent_id: str,
+        schedule_id: str,
+        nominal_at: datetime,
+        actor: JsonObject,
+        expected: Expected = ANY,
     ) -> None:
         """Take one coming occurrence out; again: nothing changes.
 
@@ -82,7 +131,7 @@ class Editor:
         """
 
         def skip(tx: Transaction) -> None:
-            before, now = _locked(tx, agent_id, schedule_id)
+            before, now = _locked(tx, agent_id, schedule_id, expected)
             _require_ahead(before, nominal_at, now, "skip")
             _require_occurrence(before, nominal_at, now)
             if not tx.fires.skip(schedule_id, nominal_at):
@@ -95,12 +144,17 @@ class Editor:
         self._store.run(skip)
 
     def unskip(
-        self, agent_id: str, schedule_id: str, nominal_at: datetime, actor: JsonObject
+        self,
+        agent_id: str,
+        schedule_id: str,
+        nominal_at: datetime,
+        actor: JsonObject,
+        expected: Expected = ANY,
     ) -> None:
         """Put a skipped occurrence back while its time is ahead. Errors: Rejected."""
 
         def unskip(tx: Transaction) -> None:
-            before, now = _locked(tx, agent_id, schedule_id)
+            before, now = _locked(tx, agent_id, schedule_id, expected)
             _require_ahead(before, nominal_at, now, "unskip")
             if not tx.schedules.unskip(schedule_id, nominal_at):
                 raise Rejected("Cannot unskip a time that is not currently skipped")
@@ -135,9 +189,13 @@ class Editor:
         operation: str,
         actor: JsonObject,
         note: str | None,
-    ) -> None:
-        def edit(tx: Transaction) -> None:
-            before, now = _locked(tx, agent_id, schedule_id)
+        expected: Expected = ANY,
+        idle: Callable[[Schedule], bool] = _never,
+    ) -> bool:
+        def edit(tx: Transaction) -> bool:
+            before, now = _locked(tx, agent_id, schedule_id, expected)
+            if idle(before):
+                return False
             wanted = change(before)
             if wanted.cadence != before.cadence:
                 validate_new(wanted.cadence, now)
@@ -153,8 +211,9 @@ class Editor:
                 self._set_limit(tx, after, now)
             if before.paused and not after.paused:
                 tx.clocks.set_failures({schedule_id: 0})
+            return True
 
-        self._store.run(edit)
+        return self._store.run(edit)
 
     def _set_clock(self, tx: Transaction, after: Schedule, now: datetime) -> None:
         """Cover what the clock had not come to; then go on from the present moment."""
@@ -184,12 +243,16 @@ class Editor:
         plan_at_once(tx, schedule.id, self._rules)
 
 
-def _locked(tx: Transaction, agent_id: str, schedule_id: str) -> tuple[Schedule, datetime]:
+def _locked(
+    tx: Transaction, agent_id: str, schedule_id: str, expected: Expected
+) -> tuple[Schedule, datetime]:
     """The schedule as it is under its mutex, and the time."""
     require_schedule(tx, agent_id, schedule_id)
     tx.clocks.lock(schedule_id)
     # Read again: another may have edited or deleted it while we waited.
-    return require_schedule(tx, agent_id, schedule_id), tx.now()
+    schedule = require_schedule(tx, agent_id, schedule_id)
+    expected.require(schedule)
+    return schedule, tx.now()
 
 
 def _drop_waiting(tx: Transaction, schedule_id: str, now: datetime) -> None:
@@ -225,6 +288,14 @@ def _paused(schedule: Schedule) -> Schedule:
 
 def _resumed(schedule: Schedule) -> Schedule:
     return replace(schedule, paused=False)
+
+
+def _is_paused(schedule: Schedule) -> bool:
+    return schedule.paused
+
+
+def _is_active(schedule: Schedule) -> bool:
+    return not schedule.paused
 
 
 def _require_ahead(schedule: Schedule, nominal_at: datetime, now: datetime, verb: str) -> None:

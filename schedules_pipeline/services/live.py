@@ -7,9 +7,9 @@ from itertools import islice
 
 from schedules_pipeline.domain.occurrences import due_at, occurrences
 from schedules_pipeline.domain.planning import INSTANT
-from schedules_pipeline.domain.schedule import Agent, Schedule
+from schedules_pipeline.domain.schedule import Schedule
 from schedules_pipeline.errors import InvalidCadence
-from schedules_pipeline.services.store_port import ScheduleActivity, Transaction
+from schedules_pipeline.services.store_port import RecentFire, ScheduleActivity, Transaction
 
 NEXT_TIMES = 10
 
@@ -22,6 +22,8 @@ class LiveData:
     skipped_times: tuple[datetime, ...]
     last_fire_at: datetime | None
     fire_count: int
+    recent: tuple[RecentFire, ...]
+    running_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +41,24 @@ class ScheduleView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was read of an agent's schedules: `live` says how many carry live data."""
+    """What was read of schedules: `live` says how many carry live data.
 
-    agent: Agent
+    `methods`: how each agent (the key is its id) takes its input.
+    """
+
+    methods: Mapping[str, str]
     schedules: Sequence[Schedule]
     activity: Mapping[str, ScheduleActivity]
     live: int
 
 
-def look(tx: Transaction, agent: Agent, schedules: Sequence[Schedule], *, live: int) -> Seen:
+def look(
+    tx: Transaction, methods: Mapping[str, str], schedules: Sequence[Schedule], *, live: int
+) -> Seen:
     """Read what the first `live` of them need for their live data, with one query."""
     ids = [schedule.id for schedule in schedules[:live]]
     activity = tx.schedules.activity(ids, ahead=NEXT_TIMES) if ids else {}
-    return Seen(agent=agent, schedules=schedules, activity=activity, live=live)
+    return Seen(methods=methods, schedules=schedules, activity=activity, live=live)
 
 
 def views(seen: Seen) -> list[ScheduleView]:
@@ -59,13 +66,12 @@ def views(seen: Seen) -> list[ScheduleView]:
 
     Occurrences are searched here, which may take a while: no transaction is open meanwhile.
     """
-    method = seen.agent.acp_type.input_method
     shown = [
-        _live_view(schedule, seen.activity.get(schedule.id), method)
+        _live_view(schedule, seen.activity.get(schedule.id), seen.methods[schedule.agent_id])
         for schedule in seen.schedules[: seen.live]
     ]
     plain = [
-        ScheduleView(schedule=schedule, input_method=method)
+        ScheduleView(schedule=schedule, input_method=seen.methods[schedule.agent_id])
         for schedule in seen.schedules[seen.live :]
     ]
     return shown + plain
@@ -84,9 +90,16 @@ def _live_data(schedule: Schedule, activity: ScheduleActivity) -> LiveData | Non
         return None
     return LiveData(
         next_times=next_times,
-        skipped_times=activity.skipped,
+        # Its due time decides: until then a skip can be taken back.
+        skipped_times=tuple(
+            nominal
+            for nominal in activity.skipped
+            if due_at(schedule.cadence, schedule.id, nominal) > activity.seen_at
+        ),
         last_fire_at=activity.last_fire_at,
         fire_count=activity.fire_count,
+        recent=activity.recent,
+        running_count=activity.running_count,
     )
 
 

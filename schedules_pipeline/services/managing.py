@@ -79,12 +79,14 @@ class Schedules:
         next_at = None if draft.paused else first_occurrence(schedule, now)
         if not tx.schedules.create(schedule, next_at, TZDATA_VERSION):
             raise Rejected(f"Run schedule '{draft.name}' already exists for agent '{agent_id}'")
+        soon = next_at is not None and next_at[1] < planning_frontier(now, self._rules.horizon)
+        if not soon and not draft.trigger_immediately:
+            return _just_created(agent, schedule, next_at)
         if draft.trigger_immediately:
             insert_manual(tx, agent, schedule, now)
-        if next_at is None or next_at[1] >= planning_frontier(now, self._rules.horizon):
-            return _just_created(agent, schedule, next_at)
-        plan_at_once(tx, schedule.id, self._rules)
-        return look(tx, agent, [schedule], live=1)
+        if soon:
+            plan_at_once(tx, schedule.id, self._rules)
+        return look(tx, _method(agent), [schedule], live=1)
 
 
 def require_schedule(tx: Transaction, agent_id: str, schedule_id: str) -> Schedule:
@@ -105,11 +107,15 @@ def _required(schedule: Schedule | None, agent_id: str, handle: str) -> Schedule
 
 def _list(tx: Transaction, agent_id: str, limit: int, live: int) -> Seen:
     agent = require_agent(tx, agent_id)
-    return look(tx, agent, tx.schedules.list(agent_id, limit=limit), live=live)
+    return look(tx, _method(agent), tx.schedules.list(agent_id, limit=limit), live=live)
 
 
 def _look(tx: Transaction, schedule: Schedule) -> Seen:
-    return look(tx, require_agent(tx, schedule.agent_id), [schedule], live=1)
+    return look(tx, _method(require_agent(tx, schedule.agent_id)), [schedule], live=1)
+
+
+def _method(agent: Agent) -> dict[str, str]:
+    return {agent.id: agent.acp_type.input_method}
 
 
 def _one(seen: Seen) -> ScheduleView:
@@ -130,7 +136,9 @@ def _just_created(
         last_fire_at=None,
         fire_count=0,
     )
-    return Seen(agent=agent, schedules=[schedule], activity={schedule.id: activity}, live=1)
+    return Seen(
+        methods=_method(agent), schedules=[schedule], activity={schedule.id: activity}, live=1
+    )
 
 
 def _schedule(agent: Agent, draft: ScheduleDraft, principal: JsonObject, now: datetime) -> Schedule:

@@ -8,6 +8,7 @@ slice rows in key order, fires.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from schedules_pipeline.domain.claiming import Candidate, Definition
@@ -53,8 +54,23 @@ class Fire:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecentFire:
+    """One of a schedule's last fires, as the schedule's own answer shows it."""
+
+    id: str
+    nominal_at: datetime
+    trigger_type: TriggerType
+    state: FireState
+    reason: FireReason | None
+    task_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleActivity:
-    """What the clock knows of a schedule: the live fields of the REST API."""
+    """What the clock and the ledger know of a schedule: the live fields of the REST API.
+
+    `recent`: the newest fires whose time has come; `running_count`: those being delivered.
+    """
 
     schedule_id: str
     seen_at: datetime
@@ -63,6 +79,76 @@ class ScheduleActivity:
     skipped: tuple[datetime, ...]
     last_fire_at: datetime | None
     fire_count: int
+    recent: tuple[RecentFire, ...] = ()
+    running_count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a request was answered with, kept so that it can be said again."""
+
+    status: int
+    etag: str | None
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedChange:
+    """One row of a schedule's change history; `number` counts within the whole table."""
+
+    number: int
+    version: int
+    operation: str
+    actor: JsonObject
+    at: datetime
+    reason: str | None
+    note: str | None
+    tzdata_version: str
+    before: JsonObject | None
+    after: JsonObject | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FireFilter:
+    """Which fires are wanted; nothing said: all. Nominal times in [from_at, to_at)."""
+
+    agent_id: str | None = None
+    schedule_id: str | None = None
+    states: frozenset[FireState] = frozenset()
+    reasons: frozenset[FireReason] = frozenset()
+    trigger_types: frozenset[TriggerType] = frozenset()
+    from_at: datetime | None = None
+    to_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FiresFound:
+    """Fires that fit. `seen_until`: the search ended there, with more behind it that may fit."""
+
+    fires: Sequence[Fire]
+    seen_until: tuple[datetime, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleFilter:
+    """Which active schedules are wanted; nothing said: all."""
+
+    agent_id: str | None = None
+    name: str | None = None
+    paused: bool | None = None
+    next_fire_before: datetime | None = None
+    text: str | None = None
+
+
+class ScheduleOrder(StrEnum):
+    """How schedules are sorted; `-`: the largest first."""
+
+    NAME = "name"
+    NAME_DOWN = "-name"
+    CREATED = "created_at"
+    CREATED_DOWN = "-created_at"
+    UPDATED = "updated_at"
+    UPDATED_DOWN = "-updated_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +330,15 @@ class GapOf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissedFire:
+    """An occurrence whose own fire ended `missed`."""
+
+    schedule_id: str
+    nominal_at: datetime
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousTask:
     """The task that a schedule's agent was given last; while it is not final, the agent is busy."""
 
@@ -399,10 +494,48 @@ class ScheduleRepository(Protocol):
     ) -> Mapping[str, ScheduleActivity]:
         """The live fields of many schedules at the cost of one; `ahead` bounds planned fires."""
 
+
+class LedgerRepository(Protocol):
+    """What is read of the ledger and the history across schedules, page by page."""
+
     def fires(
-        self, schedule_id: str, *, limit: int, after: tuple[datetime, str] | None
-    ) -> Sequence[Fire]:
-        """Newest nominal time first; those that come behind `after` (nominal time, id)."""
+        self, wanted: FireFilter, *, limit: int, after: tuple[datetime, str] | None
+    ) -> FiresFound:
+        """Newest nominal time first; those behind `after` (nominal time, id)."""
+
+    def changes(
+        self, agent_id: str, schedule_id: str, *, limit: int, before: int | None
+    ) -> Sequence[RecordedChange] | None:
+        """Newest first; those numbered below `before`. Deleted schedules' too; None: no such."""
+
+    def schedules(
+        self,
+        wanted: ScheduleFilter,
+        order: ScheduleOrder,
+        *,
+        limit: int,
+        after: tuple[str | datetime, str] | None,
+    ) -> Sequence[Schedule]:
+        """In that order; those behind `after` (value that is sorted by, id)."""
+
+    def input_methods(self, agent_ids: Collection[str]) -> Mapping[str, str]:
+        """How each agent takes its input."""
+
+
+class KeyRepository(Protocol):
+    """Answers by Idempotency-Key. A key's row is locked before any other."""
+
+    def begin(self, scope: str, key: str, fingerprint: str) -> bool:
+        """Take the key; False: it has its answer. Errors: InProgress after 3 s of waiting."""
+
+    def find(self, scope: str, key: str) -> tuple[str, Answer] | None:
+        """The fingerprint and the answer that are kept under this key."""
+
+    def keep(self, scope: str, key: str, answer: Answer) -> None:
+        """Write the answer beside the key that this transaction took."""
+
+    def prune(self) -> None:
+        """Forget what is older than 24 hours, a bounded number at once."""
 
 
 class ClockRepository(Protocol):
@@ -664,6 +797,11 @@ class BackfillRepository(Protocol):
     ) -> Sequence[GapOf]:
         """Of schedules that still exist, by (schedule, from), those behind `after`."""
 
+    def missed_in(
+        self, from_at: datetime, to_at: datetime, after: tuple[str, datetime] | None, limit: int
+    ) -> Sequence[MissedFire]:
+        """Of schedules that still exist, by (schedule, nominal), those behind `after`."""
+
 
 class SwitchRepository(Protocol):
     """`clock_switches`. `agent_id` None: the switch for all."""
@@ -759,6 +897,10 @@ class Transaction(Protocol):
     def switches(self) -> SwitchRepository: ...
     @property
     def audit(self) -> AuditRepository: ...
+    @property
+    def ledger(self) -> LedgerRepository: ...
+    @property
+    def keys(self) -> KeyRepository: ...
 
     def now(self) -> datetime:
         """The database's clock, at this statement."""

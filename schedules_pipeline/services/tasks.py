@@ -32,6 +32,11 @@ class Tasks:
         """Errors: NotFound."""
         return self._store.run(lambda tx: _require(tx.tasks.get_by_name(name), "name", name))
 
+    def status(self, task_id: str) -> str | None:
+        """What it has come to; None: there is no such task."""
+        task = self._store.run(lambda tx: tx.tasks.get(task_id))
+        return None if task is None else task.status
+
     def move(self, task_id: str, end: TaskEnd, reason: str | None) -> StoredTask:
         """Errors: NotFound; Rejected when it is final already."""
 

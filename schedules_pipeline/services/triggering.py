@@ -9,6 +9,7 @@ from schedules_pipeline.domain.slices import Slice, SliceKind, floor_minute
 from schedules_pipeline.errors import NotFound, Rejected
 from schedules_pipeline.services.managing import require_schedule
 from schedules_pipeline.services.manual_fires import insert_manual
+from schedules_pipeline.services.preconditions import ANY, Expected
 from schedules_pipeline.services.registering import require_agent
 from schedules_pipeline.services.store_port import Fire, Store, Transaction
 
@@ -19,13 +20,17 @@ class Triggers:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def trigger(self, agent_id: str, schedule_id: str) -> str:
-        """One more fire, now, in the present minute's slice; returns its id. Errors: NotFound."""
+    def trigger(self, agent_id: str, schedule_id: str, expected: Expected = ANY) -> str:
+        """One more fire, now, in the present minute's slice; returns its id.
+
+        Errors: NotFound; Stale.
+        """
 
         def trigger(tx: Transaction) -> str:
             schedule = require_schedule(tx, agent_id, schedule_id)
             tx.clocks.lock(schedule.id)
             schedule = require_schedule(tx, agent_id, schedule_id)
+            expected.require(schedule)
             return insert_manual(tx, require_agent(tx, agent_id), schedule, tx.now())
 
         return self._store.run(trigger)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 from uuid import uuid4
 
 from sqlalchemy import Connection, Row, text
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 from schedules_pipeline.domain.fire import backfill_fire_id, scheduled_fire_id
 from schedules_pipeline.domain.schedule import JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice
-from schedules_pipeline.services.store_port import Backfill, GapOf
+from schedules_pipeline.services.store_port import Backfill, GapOf, MissedFire
 
 COLUMNS = """
     id, schedule_id, from_at, to_at, overlap_policy, forced, instants_count, left_count, next_at,
@@ -185,18 +186,21 @@ class PostgresBackfills:
     def missed_since(self, gap_id: int, limit: int) -> Sequence[tuple[int, datetime, datetime]]:
         """(id, from, to) of gaps that a clock left behind that was not running, by id.
 
-        None younger than ten seconds: ids are given out before their transactions commit.
+        None younger than ten seconds, and none behind such a one: ids are given out before their
+        transactions commit, and not in the order of their times.
         """
         rows = self._connection.execute(
             text("""
-                select id, from_at, to_at from gaps
+                select id, from_at, to_at,
+                       created_at < statement_timestamp() - interval '10 seconds' as old_enough
+                from gaps
                 where id > :after and reason in ('catchup_none', 'coalesced', 'catchup_window')
-                  and created_at < statement_timestamp() - interval '10 seconds'
                 order by id limit :most
             """),
             {"after": gap_id, "most": limit},
         )
-        return [(row.id, row.from_at, row.to_at) for row in rows]
+        known = takewhile(lambda row: row.old_enough, rows)
+        return [(row.id, row.from_at, row.to_at) for row in known]
 
     def gaps_in(
         self, from_at: datetime, to_at: datetime, after: tuple[str, datetime] | None, limit: int
@@ -221,6 +225,31 @@ class PostgresBackfills:
             },
         )
         return [GapOf(**row._mapping) for row in rows]
+
+    def missed_in(
+        self, from_at: datetime, to_at: datetime, after: tuple[str, datetime] | None, limit: int
+    ) -> Sequence[MissedFire]:
+        """Occurrences of that time whose own fire ended `missed`, of schedules that still exist."""
+        schedule, since = after or ("", from_at)
+        rows = self._connection.execute(
+            text("""
+                select f.schedule_id, f.nominal_at, f.due_at
+                from agent_run_schedules s join fires f on f.schedule_id = s.id
+                where s.deleted_at is null and s.id >= :schedule
+                  and f.nominal_at >= :from_at and f.nominal_at < :to_at
+                  and (f.schedule_id, f.nominal_at) > (:schedule, :since)
+                  and f.state = 'missed' and f.trigger_type <> 'manual' and not f.forced
+                order by f.schedule_id, f.nominal_at limit :most
+            """),
+            {
+                "from_at": from_at,
+                "to_at": to_at,
+                "schedule": schedule,
+                "since": since,
+                "most": limit,
+            },
+        )
+        return [MissedFire(**row._mapping) for row in rows]
 
 
 def _backfill(row: Row[tuple[object, ...]]) -> Backfill:

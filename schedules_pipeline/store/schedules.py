@@ -10,12 +10,14 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import IntegrityError
 
 from schedules_pipeline.domain.cadence import Cadence
+from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
 from schedules_pipeline.domain.policies import Policies
 from schedules_pipeline.domain.schedule import Content, JsonObject, Schedule
-from schedules_pipeline.services.store_port import Fire, ScheduleActivity
-from schedules_pipeline.store.rows import FIRE_COLUMNS, SCHEDULE_COLUMNS, fire_from, schedule_from
+from schedules_pipeline.services.store_port import RecentFire, ScheduleActivity
+from schedules_pipeline.store.rows import SCHEDULE_COLUMNS, schedule_from
 
 ACTIVE_NAME = "agent_run_schedules_active_name"
+RECENT_FIRES = 10
 
 # The name's uniqueness is decided here, by the index, never by looking first.
 INSERT = """
@@ -90,8 +92,19 @@ ACTIVITY = text("""
                    and f.due_at > statement_timestamp()
                  order by f.nominal_at limit :most) as planned_ahead,
            array(select k.nominal_at from schedule_skips k
-                 where k.schedule_id = c.schedule_id and k.nominal_at > statement_timestamp()
-                 order by k.nominal_at) as skipped
+                 where k.schedule_id = c.schedule_id
+                   and k.nominal_at
+                       > statement_timestamp() - make_interval(secs => s.jitter_seconds)
+                 order by k.nominal_at) as skipped,
+           array(select jsonb_build_array(f.id, f.nominal_at, f.trigger_type, f.state, f.reason,
+                                          f.task_id)
+                 from fires f
+                 where f.schedule_id = c.schedule_id and f.nominal_at <= statement_timestamp()
+                   and f.due_at <= statement_timestamp()
+                 order by f.nominal_at desc, f.id limit :recent) as recent,
+           (select count(*) from slices l
+            join fires f on f.slice_key = l.slice_key and f.schedule_id = c.schedule_id
+            where l.settled_at is null and f.state in ('claimed', 'task_created')) as running_count
     from schedule_clock c join agent_run_schedules s on s.id = c.schedule_id
     where c.schedule_id = any(:ids)
 """)
@@ -269,26 +282,9 @@ class PostgresSchedules:
         self, schedule_ids: Collection[str], *, ahead: int
     ) -> Mapping[str, ScheduleActivity]:
         """The live fields of many schedules at the cost of one."""
-        rows = self._connection.execute(ACTIVITY, {"ids": list(schedule_ids), "most": ahead}).all()
+        values = {"ids": list(schedule_ids), "most": ahead, "recent": RECENT_FIRES}
+        rows = self._connection.execute(ACTIVITY, values).all()
         return {row.schedule_id: _activity(row) for row in rows}
-
-    def fires(
-        self, schedule_id: str, *, limit: int, after: tuple[datetime, str] | None
-    ) -> Sequence[Fire]:
-        """Newest nominal time first; those that come behind `after` (nominal time, id)."""
-        nominal, fire_id = after or (None, "")
-        rows = self._connection.execute(
-            text(f"""
-                select {FIRE_COLUMNS} from fires f
-                where f.schedule_id = :schedule_id
-                  and (cast(:nominal as timestamptz) is null
-                       or (f.nominal_at <= :nominal
-                           and (f.nominal_at < :nominal or f.id > :fire_id)))
-                order by f.nominal_at desc, f.id limit :limit
-            """),  # noqa: S608 - a constant of ours
-            {"schedule_id": schedule_id, "nominal": nominal, "fire_id": fire_id, "limit": limit},
-        )
-        return [fire_from(row) for row in rows]
 
     def _one(self, condition: str, agent_id: str, key: str) -> Schedule | None:
         row = self._connection.execute(
@@ -353,4 +349,24 @@ def _activity(row: Row[Any]) -> ScheduleActivity:
         skipped=tuple(row.skipped),
         last_fire_at=row.last_fire_at,
         fire_count=row.fire_count,
+        recent=tuple(_recent_fire(*each) for each in row.recent),
+        running_count=row.running_count,
+    )
+
+
+def _recent_fire(
+    fire_id: str,
+    nominal_at: str,
+    trigger_type: str,
+    state: str,
+    reason: str | None,
+    task_id: str | None,
+) -> RecentFire:
+    return RecentFire(
+        id=fire_id,
+        nominal_at=datetime.fromisoformat(nominal_at),
+        trigger_type=TriggerType(trigger_type),
+        state=FireState(state),
+        reason=None if reason is None else FireReason(reason),
+        task_id=task_id,
     )

@@ -17,6 +17,8 @@ from schedules_pipeline.store.database import Database, statement_time
 from schedules_pipeline.store.dispatches import PostgresDispatches
 from schedules_pipeline.store.fires import PostgresFires
 from schedules_pipeline.store.heartbeat import PostgresHeartbeat
+from schedules_pipeline.store.keys import PostgresKeys
+from schedules_pipeline.store.ledger import PostgresLedger
 from schedules_pipeline.store.overlaps import PostgresOverlaps
 from schedules_pipeline.store.schedules import PostgresSchedules
 from schedules_pipeline.store.slices import PostgresSlices
@@ -95,6 +97,16 @@ class PostgresTransaction:
     def audit(self) -> PostgresAudit:
         """What the audit reads."""
         return PostgresAudit(self._connection)
+
+    @cached_property
+    def ledger(self) -> PostgresLedger:
+        """What is read across schedules."""
+        return PostgresLedger(self._connection)
+
+    @cached_property
+    def keys(self) -> PostgresKeys:
+        """Answers by Idempotency-Key."""
+        return PostgresKeys(self._connection)
 
     def now(self) -> datetime:
         """The database's clock, at this statement."""

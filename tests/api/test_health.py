@@ -93,10 +93,12 @@ def test_an_error_nobody_thought_of_leaks_nothing(http: httpx.Client, own_databa
     response = http.post("/agents/register", json=agent_body(name="cursed"))
     assert response.status_code == 500
     assert response.json() == {
-        "message": "Something went wrong here; the server's log says what.",
+        "message": "Something went wrong here; the server's log says what, under this "
+        "x-request-id.",
         "code": 500,
         "data": None,
     }
+    assert len(response.headers["x-request-id"]) == 32
 
 
 def test_the_openapi_document_states_version_limits_and_error_shapes(client: httpx.Client) -> None:
@@ -111,4 +113,6 @@ def test_the_openapi_document_states_version_limits_and_error_shapes(client: htt
     assert content["maxLength"] == 262_144
     assert "HTTPValidationError" not in schemas
     create = document["paths"]["/agents/{agent_id}/schedules"]["post"]
-    assert create["responses"].keys() == {"200", "400", "404", "413", "422", "503"}
+    assert create["responses"].keys() == {
+        "200", "400", "404", "408", "409", "413", "422", "503",
+    }  # fmt: skip

@@ -33,6 +33,8 @@ SCHEDULE_KEYS = {
     "skipped_action_times",
     "last_action_time",
     "num_actions_taken",
+    "recent_fires",
+    "running_count",
     "interval_phase_seconds",
     "fire_at",
     "cron_day_match",

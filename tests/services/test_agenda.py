@@ -1,6 +1,7 @@
 """The agenda: earliest due first, agents in turn, never more than there are slots."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -102,6 +103,16 @@ def test_what_is_put_back_is_not_asked_for_before_its_time(slots: Slots) -> None
     # Its due time stands where that is later.
     agenda.put_back([fire("new", 2, 9)], NOON)
     assert agenda.next_at(slots) == NOON + timedelta(seconds=9)
+
+
+def test_what_is_put_back_is_overtaken_by_no_later_fire_of_its_schedule(slots: Slots) -> None:
+    agenda = Agenda()
+    first, second = (replace(fire("a", n, n - 9), schedule_id="one") for n in (1, 2))
+    other = fire("a", 3, -5)
+    agenda.refill([second, other])
+    agenda.put_back([first], NOON + timedelta(milliseconds=20))
+    assert agenda.take(NOON, slots) == [other]
+    assert agenda.take(NOON + timedelta(milliseconds=20), slots) == [first, second]
 
 
 def test_a_refill_replaces_what_was_known(slots: Slots) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schedules_pipeline.domain.cadence import Cadence
-from schedules_pipeline.domain.fire import FireReason, FireState, GapReason
+from schedules_pipeline.domain.fire import FireReason, FireState, GapReason, scheduled_fire_id
 from schedules_pipeline.domain.planning import Gap
 from schedules_pipeline.domain.policies import Policies
 from schedules_pipeline.domain.schedule import Schedule
@@ -232,6 +232,26 @@ def test_a_deleted_schedule_is_fed_no_further(
     assert len(ledger(store)) == 4
 
 
+def test_a_cadence_that_can_no_longer_be_read_ends_its_backfill_and_stops_no_other(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(backfilling, "FED_AT_ONCE", 4)
+    broken, good = minutely(store), minutely(store)
+    ended_early, whole = (start(store, each, order(store, 8, 1)) for each in (broken, good))
+    query(
+        store,
+        "update agent_run_schedules set cron_expression = 'nonsense', interval_seconds = null "
+        "where id = :id",
+        id=broken.id,
+    )
+    feed_backfills(store)
+    ended_early, whole = (Backfills(store).get(each.id) for each in (ended_early, whole))
+    assert (ended_early.states, ended_early.left_count) == ({"planned": 4}, 4)
+    assert ended_early.next_at is None
+    assert f"backfill {ended_early.id} ends early: cron_expression" in caplog.text
+    assert (whole.states, whole.left_count, whole.next_at) == ({"planned": 8}, 0, None)
+
+
 # --- delivery -------------------------------------------------------------------------------------
 
 
@@ -331,6 +351,20 @@ def test_a_gap_of_the_last_seconds_is_left_for_the_next_tick(store: PostgresStor
     assert missed_hours(store, 0) == ([], 0)
 
 
+def test_no_gap_is_passed_over_because_a_younger_one_has_a_smaller_id(
+    store: PostgresStore,
+) -> None:
+    now = this_hour(store)
+    schedule = minutely(store)
+    for hours in (9, 5):
+        a_gap(store, schedule, now - hours * HOUR, now - (hours - 1) * HOUR)
+    query(
+        store,
+        "update gaps set created_at = statement_timestamp() where id = (select min(id) from gaps)",
+    )
+    assert missed_hours(store, 0) == ([], 0)
+
+
 def a_persons_run(database_url: str, key: str, run: str) -> None:
     """As a backfill from the Dagster UI does it."""
     wiring = Wiring(Settings(database_url=database_url, retry_wait_seconds=0.01), pool_size=3)
@@ -362,6 +396,35 @@ def test_a_persons_run_of_a_missed_hour_delivers_what_gaps_cover_there_and_again
     assert len(inputs(recorder, fires)) == 3
     a_persons_run(database_url, key, "run-2")
     assert ledger(store) == expected
+
+
+def test_it_takes_up_fires_of_that_hour_that_were_planned_and_went_missed(
+    store: PostgresStore, database_url: str, recorder: RunningAgent
+) -> None:
+    hour = this_hour(store) - 2 * HOUR
+    agent = an_agent(store, recorder.url)
+    schedule, deleted = (a_schedule(store, agent, every=600, stopped=True) for _ in range(2))
+    inside, outside = hour + 10 * MINUTE, hour + HOUR
+    for each, nominal in ((schedule, inside), (schedule, outside), (deleted, inside)):
+        key = a_slice(store, nominal)
+        a_fire(store, each, key, nominal, FireState.MISSED, reason=FireReason.COALESCED)
+    delete_schedule(store, deleted)
+    key = Slice(SliceKind.MISSED, hour).key
+
+    for run in ("run-1", "run-2"):
+        a_persons_run(database_url, key, run)
+        found = query(
+            store,
+            "select schedule_id, nominal_at, slice_key, redrive_count from fires "
+            "where state = 'delivered'",
+        )
+        assert [tuple(row) for row in found] == [(schedule.id, inside, key, 1)]
+    sent = Counter(
+        request["idempotency_key"]
+        for request in recorder.received("event/send")
+        if request["task_metadata"]["schedule_id"] in (schedule.id, deleted.id)
+    )
+    assert sent == {f"{scheduled_fire_id(schedule.id, inside)}#r1": 1}
 
 
 def test_a_missed_hour_is_emitted_only_to_heal(

@@ -31,7 +31,7 @@ from tests.ledger import (
     query,
     seconds,
 )
-from tests.store.test_races import at_once, deadlocks
+from tests.store.test_races import at_once, deadlocks, rounds
 
 
 def patch(editor: Editor, schedule: Schedule, **given: Any) -> None:
@@ -49,7 +49,7 @@ def open_fire(store: PostgresStore, schedule: Schedule, fire: str) -> Sequence[O
 
 def test_edits_at_once_lose_nothing(store: PostgresStore) -> None:
     editor, agent = Editor(store, RULES), an_agent(store)
-    for _ in range(25):
+    for _ in rounds(25):
         schedule = a_schedule(store, agent, every=5)
         nominal = next(occurrences(schedule.cadence, database_now(store) + seconds(3_600)))
         at_once(
@@ -85,7 +85,7 @@ def test_ticks_and_edits_of_when_leave_every_occurrence_covered_once(store: Post
 
     def edit() -> None:
         try:
-            for _ in range(150):
+            for _ in rounds(150):
                 schedule = chance.choice(schedules)
                 what = chance.choice(["cadence", "cadence", "pause", "resume"])
                 if what == "cadence":
@@ -124,7 +124,7 @@ def test_a_claim_and_an_edit_at_once_are_seen_in_one_order_or_the_other(
     run = a_dispatch(store, key)
     editor, agent = Editor(store, RULES), an_agent(store)
     sides = {"claimed": 0, "ended": 0}
-    for number in range(60):
+    for number in rounds(60):
         schedule = a_schedule(store, agent, stopped=True)
         fire = a_fire(store, schedule, key, database_now(store) - seconds(1))
         wanted = open_fire(store, schedule, fire)
@@ -177,7 +177,7 @@ def test_a_skip_and_a_claim_at_once_never_both_succeed(own_database_url: str) ->
     key = past_slice(store)
     run = a_dispatch(store, key)
     editor, agent = Editor(store, RULES), an_agent(store)
-    for _ in range(30):
+    for _ in rounds(30):
         schedule = a_schedule(store, agent, every=1, stopped=True)
         nominal = database_now(store).replace(microsecond=0) + seconds(30)
         fire = a_fire(store, schedule, key, nominal)
@@ -210,7 +210,7 @@ def test_a_skip_and_a_claim_at_once_never_both_succeed(own_database_url: str) ->
 
 def test_a_trigger_and_a_delete_at_once(store: PostgresStore) -> None:
     editor, agent, triggers = Editor(store, RULES), an_agent(store), Triggers(store)
-    for _ in range(20):
+    for _ in rounds(20):
         schedule = a_schedule(store, agent, stopped=True)
         answers: list[str] = []
 
