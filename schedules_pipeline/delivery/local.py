@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Protocol
 
 from schedules_pipeline.delivery.acp import AcpClient, Timeouts
 from schedules_pipeline.domain.schedule import AcpType, Agent
+from schedules_pipeline.services.group_commit import GroupCommit
 from schedules_pipeline.services.platform_port import Assignment, Stop
 
 
 class Tasks(Protocol):
     """What the local platform knows of its tasks: our own tables, from any thread."""
 
-    def moved_since(self, task_id: str, since: datetime) -> bool:
-        """Whether its agent has touched it since then."""
+    def moved_by_agents(self, fire_ids: Collection[str]) -> Collection[str]:
+        """Those of the fires whose agents moved their task since the input could go out."""
 
     def not_final(self, task_ids: Collection[str]) -> Collection[str]:
         """Those of them that are at work, or were interrupted."""
@@ -30,6 +30,8 @@ class LocalPlatform:
     def __init__(self, timeouts: Timeouts, tasks: Tasks) -> None:
         self._acp = AcpClient(timeouts)
         self._tasks = tasks
+        # A run that takes over hundreds at once asks in a few statements, on one connection.
+        self._proofs = GroupCommit(self._moved)
 
     def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
         """Open connections for what is due soon."""
@@ -48,10 +50,12 @@ class LocalPlatform:
         return None
 
     async def shows_input(self, assignment: Assignment) -> bool:
-        """Whether the agent has moved the fire's task since its claim, whatever to."""
-        return await asyncio.to_thread(
-            self._tasks.moved_since, assignment.task.id, assignment.claimed_at
-        )
+        """Whether the agent has moved the fire's task since the input could go out, wherever to."""
+        return await self._proofs.put(assignment.fire_id)
+
+    async def _moved(self, fire_ids: Sequence[str]) -> Sequence[bool]:
+        moved = await asyncio.to_thread(self._tasks.moved_by_agents, fire_ids)
+        return [fire_id in moved for fire_id in fire_ids]
 
     async def stop_task(self, stop: Stop) -> None:
         """Tell the agent to stop. The task's row says so already."""

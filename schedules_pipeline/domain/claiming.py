@@ -50,7 +50,6 @@ class Candidate:
     idempotency_key: str
     schedule_version: int | None
     task_id: str | None
-    claimed_at: datetime | None
     stop_requested_at: datetime | None
     in_turn: bool
     seen_at: datetime

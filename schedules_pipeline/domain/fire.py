@@ -57,6 +57,7 @@ class GapReason(StrEnum):
     SCHEDULE_CHANGED = "schedule_changed"
     PAUSED = "paused"
     DELETED = "deleted"
+    EXHAUSTED = "exhausted"
 
 
 class TriggerType(StrEnum):

@@ -191,7 +191,7 @@ def _write(
     # A take-over is no new fire, and a person's fire is not the clock's.
     first = [c.schedule_id for c in taken if c.state is FireState.PLANNED and not c.asked_for]
     if first:
-        tx.clocks.count_fires(first)
+        tx.fires.insert_gaps(tx.clocks.count_fires(first))
     minded = {
         c.schedule_id: c.id
         for c in taken
@@ -287,7 +287,6 @@ def _assignment(candidate: Candidate, content: Content, agent: Agent) -> Assignm
             task_metadata=_task_metadata(candidate, content),
             created_at=candidate.seen_at,
         ),
-        claimed_at=candidate.claimed_at or candidate.seen_at,
         input_author=content.initial_input["author"],
         input_content=content.initial_input["content"],
         idempotency_key=candidate.idempotency_key,

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schedules_pipeline.domain.fire import FireReason, FireState
-from schedules_pipeline.errors import DeliveryError, DispatchEnded
+from schedules_pipeline.errors import DeliveryError, DispatchEnded, Unavailable
 from schedules_pipeline.services.claiming import ClaimedFire
 from schedules_pipeline.services.database_time import DatabaseTime
+from schedules_pipeline.services.dispatch import RETRY_SECONDS
 from schedules_pipeline.services.platform_port import AgentPlatform
 from schedules_pipeline.services.slots import Slots
 from schedules_pipeline.services.store_port import Outcome
@@ -118,16 +119,33 @@ class FireDelivery:
         False: the agent shows that it has it, or it must not go out twice, or the fire is no
         longer ours. The mark is committed first: whatever happens next, the agent may read two.
         """
-        if await self._platform.shows_input(self._claimed.assignment):
-            await self._write(FireState.DELIVERED)
-            return False
-        if not self._claimed.may_send_again:
-            await self._write(
-                FireState.FAILED, reason=FireReason.DELIVERY_UNKNOWN, error=self._unknown_because()
-            )
+        if await self._ends_in_doubt(in_attempt=True):
             return False
         self._doubtful = True
         return await self._write(FireState.TASK_CREATED, error=self._error, in_attempt=True)
+
+    async def _ends_in_doubt(self, *, in_attempt: bool) -> bool:
+        """End a fire that needs no other send, or must not have one. False: it may."""
+        if await self._shows_input():
+            await self._write(FireState.DELIVERED, in_attempt=in_attempt)
+            return True
+        if not self._claimed.may_send_again:
+            await self._write(
+                FireState.FAILED,
+                reason=FireReason.DELIVERY_UNKNOWN,
+                error=self._unknown_because(),
+                in_attempt=in_attempt,
+            )
+            return True
+        return False
+
+    async def _shows_input(self) -> bool:
+        """Waits for a database that is away, as the outcome would have to."""
+        while True:
+            try:
+                return await self._platform.shows_input(self._claimed.assignment)
+            except Unavailable:
+                await asyncio.sleep(RETRY_SECONDS)
 
     def _unknown_because(self) -> str:
         cause = self._error or "The run that held it ended between its send and the answer."
@@ -143,9 +161,7 @@ class FireDelivery:
         self._error = str(error)[:LONGEST_ERROR]
         if self._attempts < ATTEMPTS:
             return not await self._write(self._state(), error=self._error)
-        if self._unknown and await self._platform.shows_input(self._claimed.assignment):
-            await self._write(FireState.DELIVERED)
-        else:
+        if not self._unknown or not await self._ends_in_doubt(in_attempt=False):
             reason = FireReason(error.reason)
             await self._write(FireState.FAILED, reason=reason, error=self._error)
         return True

@@ -23,12 +23,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One claimed fire, ready to be told to its agent. `claimed_at`: for the first time."""
+    """One claimed fire, ready to be told to its agent."""
 
     fire_id: str
     agent: Agent
     task: Task
-    claimed_at: datetime
     input_author: str
     input_content: str
     idempotency_key: str
@@ -63,9 +62,10 @@ class AgentPlatform(Protocol):
         """Deliver the input. Returns the beginning of a synchronous agent's answer, if any."""
 
     async def shows_input(self, assignment: Assignment) -> bool:
-        """Whether the *agent* shows that it has the input: its task has moved since the claim.
+        """Whether the *agent* shows that it has the input: it moved its task since that went out.
 
-        What we wrote ourselves proves nothing. False when nothing shows it, or nobody can tell.
+        What it did before, and what we wrote ourselves, proves nothing. False when nothing shows
+        it, or no platform can tell; the one error is Unavailable: our own database is away.
         """
 
     async def stop_task(self, stop: Stop) -> None:

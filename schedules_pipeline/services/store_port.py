@@ -592,8 +592,11 @@ class ClockRepository(Protocol):
 
     def set_failures(self, counts: Mapping[str, int]) -> None: ...
 
-    def count_fires(self, schedule_ids: Sequence[str]) -> None:
-        """One more fire, at this moment, for each id listed."""
+    def count_fires(self, schedule_ids: Sequence[str]) -> Sequence[tuple[str, Gap]]:
+        """One more fire, at this moment, for each id listed; the last one allowed stops the clock.
+
+        Returns, by schedule, what stopped clocks that were behind had not come to.
+        """
 
 
 class SliceRepository(Protocol):
@@ -658,6 +661,9 @@ class FireRepository(Protocol):
         """Insert the plans' fires and gaps; returns how many fires are new."""
 
     def insert_gap(self, schedule_id: str, gap: Gap) -> None: ...
+
+    def insert_gaps(self, gaps: Sequence[tuple[str, Gap]]) -> None:
+        """Of several schedules."""
 
     def cancel_slices(self, slice_keys: Collection[str]) -> None:
         """End what is open in slices that nobody works: a person cancelled their run."""
@@ -847,8 +853,8 @@ class TaskRepository(Protocol):
     def move(self, task_id: str, status: str, reason: str | None) -> StoredTask | None:
         """Give it another status; None when it is final, or no task at all."""
 
-    def moved_since(self, task_id: str, since: datetime) -> bool:
-        """Whether its agent has touched it."""
+    def moved_by_agents(self, fire_ids: Collection[str]) -> set[str]:
+        """Those of the fires whose task moved since their input could go out, and not by us."""
 
     def not_final(self, task_ids: Collection[str]) -> set[str]:
         """Those of them that are at work, or were interrupted."""

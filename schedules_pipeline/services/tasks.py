@@ -1,7 +1,6 @@
 """Tasks of the local platform: what agents and people read of them, and say of their ends."""
 
 from collections.abc import Collection
-from datetime import datetime
 from enum import StrEnum
 
 from schedules_pipeline.errors import NotFound, Rejected
@@ -54,9 +53,9 @@ class Tasks:
 
         return self._store.run(move)
 
-    def moved_since(self, task_id: str, since: datetime) -> bool:
-        """Whether its agent has touched it."""
-        return self._store.run(lambda tx: tx.tasks.moved_since(task_id, since))
+    def moved_by_agents(self, fire_ids: Collection[str]) -> Collection[str]:
+        """Those of the fires whose agents moved their task since the input could go out."""
+        return self._store.run(lambda tx: tx.tasks.moved_by_agents(fire_ids))
 
     def not_final(self, task_ids: Collection[str]) -> Collection[str]:
         """Those of them that are at work, or were interrupted."""

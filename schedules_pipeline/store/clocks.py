@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Row, text
 
-from schedules_pipeline.domain.planning import ClockReading, SchedulePlan
+from schedules_pipeline.domain.fire import GapReason
+from schedules_pipeline.domain.planning import ClockReading, Gap, SchedulePlan
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.services.store_port import OutdatedClock, Standing
+from schedules_pipeline.store.database import patient_for
 from schedules_pipeline.store.rows import SCHEDULE_COLUMNS, schedule_from
 from schedules_pipeline.store.switches import switched_on
 
@@ -58,8 +60,10 @@ BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 class PostgresClocks:
     """See `services.store_port.ClockRepository`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, asked_at: float) -> None:
+        """`asked_at`: when the transaction was asked for (monotonic, seconds)."""
         self._connection = connection
+        self._asked_at = asked_at
 
     def insert(
         self, schedule_id: str, next_at: tuple[datetime, datetime] | None, tzdata_version: str
@@ -76,11 +80,15 @@ class PostgresClocks:
         )
 
     def lock(self, schedule_id: str) -> None:
-        """Wait for one schedule's mutex. Only API writers wait; ticks and claims skip."""
-        self._connection.execute(
-            text("select 1 from schedule_clock where schedule_id = :id for update"),
-            {"id": schedule_id},
-        )
+        """Wait for one schedule's mutex. Only API writers wait; ticks and claims skip.
+
+        Errors: Busy, 3 s after the transaction was asked for.
+        """
+        with patient_for(self._connection, since=self._asked_at):
+            self._connection.execute(
+                text("select 1 from schedule_clock where schedule_id = :id for update"),
+                {"id": schedule_id},
+            )
 
     def set_next(self, schedule_id: str, next_at: tuple[datetime, datetime] | None) -> None:
         """The first (nominal, due) not yet planned; None: nothing is due any more."""
@@ -279,23 +287,38 @@ class PostgresClocks:
             {"ids": list(counts), "counts": list(counts.values())},
         )
 
-    def count_fires(self, schedule_ids: Sequence[str]) -> None:
-        """One more fire for each id listed; the last one allowed stops the clock."""
+    def count_fires(self, schedule_ids: Sequence[str]) -> Sequence[tuple[str, Gap]]:
+        """One more fire for each id listed; the last one allowed stops the clock.
+
+        Returns what stopped clocks that were behind had not come to. It ends at the very instant
+        from which on nothing is owed, so no occurrence falls between the two.
+        """
         counts = Counter(schedule_ids)
-        self._connection.execute(
+        stopped = self._connection.execute(
             text("""
-                update schedule_clock c
-                set fire_count = c.fire_count + x.n, last_fire_at = statement_timestamp(),
-                    next_nominal_at = case when s.max_fires <= c.fire_count + x.n then null
-                        else c.next_nominal_at end,
-                    next_due_at = case when s.max_fires <= c.fire_count + x.n then null
-                        else c.next_due_at end
-                from unnest(cast(:ids as text[]), cast(:counts as int[])) as x (id, n)
-                join agent_run_schedules s on s.id = x.id
-                where c.schedule_id = x.id
+                with counted as (
+                    update schedule_clock c
+                    set fire_count = c.fire_count + x.n, last_fire_at = statement_timestamp(),
+                        next_nominal_at = case when s.max_fires <= c.fire_count + x.n then null
+                            else c.next_nominal_at end,
+                        next_due_at = case when s.max_fires <= c.fire_count + x.n then null
+                            else c.next_due_at end
+                    from unnest(cast(:ids as text[]), cast(:counts as int[])) as x (id, n)
+                    join agent_run_schedules s on s.id = x.id
+                    join schedule_clock b on b.schedule_id = x.id
+                    where c.schedule_id = x.id
+                    returning c.schedule_id, c.next_nominal_at as stands_at,
+                              c.last_fire_at as at, b.next_nominal_at as stood_at
+                )
+                select schedule_id, stood_at, at from counted
+                where stands_at is null and stood_at < at
             """),
             {"ids": list(counts), "counts": list(counts.values())},
         )
+        return [
+            (row.schedule_id, Gap(from_at=row.stood_at, to_at=row.at, reason=GapReason.EXHAUSTED))
+            for row in stopped
+        ]
 
 
 def _reading(row: Row[tuple[object, ...]]) -> ClockReading:

@@ -1,5 +1,6 @@
 """The connection to PostgreSQL: one engine, short transactions, errors in our own words."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,6 +16,10 @@ from schedules_pipeline.errors import Busy, SchemaMissing, Unavailable
 T = TypeVar("T")
 
 DEADLOCK_RETRIES = 3
+LONGEST_WAIT_SECONDS = 3.0
+"""For a connection, for a row, and for both together."""
+SHORTEST_WAIT_SECONDS = 0.05
+LOCKED = "Another request is changing the same schedule; try again."
 
 AWAY = (
     psycopg.OperationalError,
@@ -27,7 +32,7 @@ AWAY = (
 
 SESSION_SETTINGS = (
     "-c idle_in_transaction_session_timeout=5000 "
-    "-c lock_timeout=3000 "
+    f"-c lock_timeout={LONGEST_WAIT_SECONDS * 1_000:.0f} "
     "-c timezone=UTC "
     "-c default_transaction_isolation=read\\ committed"
 )
@@ -44,7 +49,7 @@ class Database:
             url,
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=5,
+            pool_timeout=LONGEST_WAIT_SECONDS,
             # The connection that was used last: its plans and caches are warm.
             pool_use_lifo=True,
             # A ping per checkout (0.1 ms) is the price of surviving a restart of the database.
@@ -101,6 +106,25 @@ def statement_time(connection: Connection) -> datetime:
 
 
 @contextmanager
+def patient_for(connection: Connection, *, since: float) -> Iterator[None]:
+    """The statement inside may wait for locks until 3 s after `since` (monotonic, seconds).
+
+    PostgreSQL's `lock_timeout` counts anew for each lock: of a queue of writers, who is last
+    waits for its place in the queue, and then for the row. Errors: Busy.
+    """
+    left = since + LONGEST_WAIT_SECONDS - time.monotonic()
+    limit = f"{max(left, SHORTEST_WAIT_SECONDS) * 1_000:.0f}"
+    connection.execute(text("select set_config('statement_timeout', :ms, true)"), {"ms": limit})
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.QueryCanceled):
+            raise Busy(LOCKED) from error
+        raise
+    connection.execute(text("set local statement_timeout to default"))
+
+
+@contextmanager
 def _in_our_words() -> Iterator[None]:
     try:
         yield
@@ -117,7 +141,7 @@ def _translated(error: DBAPIError) -> Exception:
     if isinstance(cause, psycopg.errors.DeadlockDetected):
         return _Deadlock("Two transactions waited for each other; try again.")
     if isinstance(cause, psycopg.errors.LockNotAvailable):
-        return Busy("Another request is changing the same schedule; try again.")
+        return Busy(LOCKED)
     if isinstance(cause, AWAY):
         return Unavailable("The database cannot be reached; try again.")
     return error

@@ -45,7 +45,7 @@ class PostgresFires:
 
     def plan(self, plans: Sequence[SchedulePlan]) -> int:
         """Insert the plans' fires and gaps; what is there already stays as it is."""
-        self._insert_gaps([(p.schedule_id, p.gap) for p in plans if p.gap is not None])
+        self.insert_gaps([(p.schedule_id, p.gap) for p in plans if p.gap is not None])
         planned = [(plan, fire) for plan in plans for fire in plan.fires]
         return self._insert_fires(planned) if planned else 0
 
@@ -88,8 +88,8 @@ class PostgresFires:
         )
         return int(inserted.rowcount)
 
-    def _insert_gaps(self, gaps: Sequence[tuple[str, Gap]]) -> None:
-        """A schedule's gaps never overlap: one begins behind the last.
+    def insert_gaps(self, gaps: Sequence[tuple[str, Gap]]) -> None:
+        """By schedule. A schedule's gaps never overlap: one begins behind the last.
 
         An edit may leave a jittered clock at an occurrence whose nominal time is past, and so
         covered already.
@@ -118,7 +118,7 @@ class PostgresFires:
 
     def insert_gap(self, schedule_id: str, gap: Gap) -> None:
         """A stretch that an edit leaves behind unplanned."""
-        self._insert_gaps([(schedule_id, gap)])
+        self.insert_gaps([(schedule_id, gap)])
 
     def cancel_slices(self, slice_keys: Collection[str]) -> None:
         """End what is open in slices that nobody works: a person cancelled their run.
@@ -304,7 +304,7 @@ class PostgresFires:
                 select f.id, f.schedule_id, f.trigger_type, f.nominal_at, f.due_at, f.owed_at,
                        f.state, f.attempts,
                        f.redrive_count, f.idempotency_key, f.schedule_version, f.task_id,
-                       f.claimed_at, f.stop_requested_at,
+                       f.stop_requested_at,
                        case when b.id is null then f.trigger_type = 'backfill'
                             else b.overlap_policy = 'one_by_one' end as in_turn,
                        statement_timestamp() as seen_at

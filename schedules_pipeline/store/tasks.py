@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -11,6 +10,7 @@ from schedules_pipeline.services.store_port import StoredTask, TaskRow
 COLUMNS = """
     id, name, agent_id, status, status_reason, params, task_metadata, created_at, updated_at
 """
+STOPPED = "Stopped for a later run of its schedule"
 
 
 class PostgresTasks:
@@ -67,18 +67,21 @@ class PostgresTasks:
         row = self._connection.execute(text(statement), parameters).first()
         return None if row is None else StoredTask(**row._mapping)
 
-    def moved_since(self, task_id: str, since: datetime) -> bool:
-        """Whether its agent has touched it. We write a task's row once, when it is made."""
-        return (
-            self._connection.execute(
-                text("""
-                    select 1 from tasks
-                    where id = :id and updated_at > :since and updated_at > created_at
-                """),
-                {"id": task_id, "since": since},
-            ).first()
-            is not None
+    def moved_by_agents(self, fire_ids: Collection[str]) -> set[str]:
+        """Those of the fires whose task moved since their input could go out, and not by us.
+
+        What was moved before `task_created` was committed came of task/create, or of an earlier
+        drive. That we stopped a task says nothing of its agent.
+        """
+        rows = self._connection.execute(
+            text("""
+                select f.id from fires f join tasks t on t.id = f.task_id
+                where f.id = any(:ids) and t.updated_at > f.task_created_at
+                  and t.updated_at > t.created_at and t.status_reason is distinct from :stopped
+            """),
+            {"ids": sorted(fire_ids), "stopped": STOPPED},
         )
+        return set(rows.scalars())
 
     def not_final(self, task_ids: Collection[str]) -> set[str]:
         """Those of them that are at work, or were interrupted."""
@@ -97,11 +100,15 @@ class PostgresTasks:
             text("""
                 update tasks t
                 set status = x.status, updated_at = statement_timestamp(),
-                    status_reason = 'Stopped for a later run of its schedule'
+                    status_reason = :stopped
                 from unnest(cast(:ids as text[]), cast(:statuses as text[])) as x (id, status)
                 where t.id = x.id and t.status in ('RUNNING', 'INTERRUPTED')
             """),
-            {"ids": list(task_ids), "statuses": list(task_ids.values())},
+            {
+                "ids": list(task_ids),
+                "statuses": list(task_ids.values()),
+                "stopped": STOPPED,
+            },
         )
 
 

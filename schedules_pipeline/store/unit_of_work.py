@@ -1,5 +1,6 @@
 """One transaction, with every repository in it."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
@@ -32,8 +33,10 @@ TICK_LOCK = 7_305_002
 class PostgresTransaction:
     """See `services.store_port.Transaction`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, asked_at: float | None = None) -> None:
+        """`asked_at`: when it was asked for (monotonic, seconds), if that was before now."""
         self._connection = connection
+        self._asked_at = time.monotonic() if asked_at is None else asked_at
 
     @cached_property
     def agents(self) -> PostgresAgents:
@@ -48,7 +51,7 @@ class PostgresTransaction:
     @cached_property
     def clocks(self) -> PostgresClocks:
         """When each schedule is due next."""
-        return PostgresClocks(self._connection)
+        return PostgresClocks(self._connection, self._asked_at)
 
     @cached_property
     def slices(self) -> PostgresSlices:
@@ -120,4 +123,7 @@ class PostgresStore(Database):
 
     def run(self, work: Callable[[Transaction], T]) -> T:
         """`work` in one transaction; again after a deadlock."""
-        return self.on_connection(lambda connection: work(PostgresTransaction(connection)))
+        asked_at = time.monotonic()
+        return self.on_connection(
+            lambda connection: work(PostgresTransaction(connection, asked_at))
+        )

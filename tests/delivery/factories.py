@@ -54,7 +54,6 @@ def make_assignment(
         fire_id=FIRE_ID,
         agent=make_agent(acp_url, acp_type, **agent),
         task=task,
-        claimed_at=CREATED_AT,
         input_author="user",
         input_content=content,
         idempotency_key=key,
@@ -65,8 +64,8 @@ def make_assignment(
 class NoTasks:
     """Tasks that no agent has ever moved, and that are all final."""
 
-    def moved_since(self, _task_id: str, _since: datetime) -> bool:
-        return False
+    def moved_by_agents(self, _fire_ids: Collection[str]) -> Collection[str]:
+        return ()
 
     def not_final(self, _task_ids: Collection[str]) -> Collection[str]:
         return ()

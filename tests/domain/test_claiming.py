@@ -44,7 +44,6 @@ def candidate(nominal: datetime = NOON, **changes: Any) -> Candidate:
         "idempotency_key": "key",
         "schedule_version": None,
         "task_id": None,
-        "claimed_at": None,
         "stop_requested_at": None,
         "in_turn": False,
         "seen_at": nominal + seconds(1),

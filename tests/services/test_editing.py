@@ -656,3 +656,25 @@ def test_an_edit_waits_for_the_clocks_row_three_seconds_at_most(
         with pytest.raises(Busy):
             pause(editor, schedule)
     delete(editor, schedule)
+
+
+def test_of_a_queue_of_edits_each_gives_up_three_seconds_after_it_was_asked_for(
+    store: PostgresStore, editor: Editor, database_url: str
+) -> None:
+    """Not three seconds for each one before it."""
+    schedule = a_schedule(store)
+    waited: list[float] = []
+
+    def give_up(number: int) -> None:
+        time.sleep(number * 0.25)
+        asked_at = time.monotonic()
+        with pytest.raises(Busy, match=r"^Another request is changing the same schedule; try"):
+            pause(editor, schedule)
+        waited.append(time.monotonic() - asked_at)
+
+    with psycopg.connect(database_url) as other, ThreadPoolExecutor(4) as pool:
+        other.execute("select 1 from schedule_clock for update")
+        list(pool.map(give_up, range(4)))
+    # In a queue that counts for each lock, the second would have waited almost 6 s.
+    assert max(waited) < 4.5
+    delete(editor, schedule)

@@ -9,7 +9,7 @@ import pytest
 
 from schedules_pipeline.domain.fire import FireReason, FireState
 from schedules_pipeline.domain.schedule import Agent
-from schedules_pipeline.errors import AgentError, DispatchEnded, TimedOut
+from schedules_pipeline.errors import AgentError, DispatchEnded, TimedOut, Unavailable
 from schedules_pipeline.services.claiming import ClaimedFire
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
@@ -190,11 +190,36 @@ def test_at_most_once_an_input_that_may_be_out_ends_unknown_and_says_what_to_do(
     )
 
 
+def test_at_most_once_the_last_attempts_lost_answer_ends_unknown_too() -> None:
+    story = Story(send=raising(TimedOut("It sent nothing for 1 s.", input_written=True)))
+    see_to(story, attempts=4, may_send_again=False)
+    assert story.events == ["create", "task_created", "send", "look", "failed"]
+    end = story.outcomes[-1]
+    assert (end.reason, end.attempts) == (FireReason.DELIVERY_UNKNOWN, 5)
+
+
 def test_at_most_once_a_take_over_ends_unknown() -> None:
     story = Story()
     see_to(story, task_created=True, may_send_again=False)
     assert story.events == ["look", "failed"]
     assert str(story.outcomes[-1].error).startswith("The run that held it ended between its send")
+
+
+def test_a_proof_waits_for_a_database_that_is_away() -> None:
+    answers: list[Exception | None] = [Unavailable("away"), Unavailable("away"), None]
+
+    class Away(Story):
+        async def shows_input(self, assignment: Assignment) -> bool:
+            self.events.append("look")
+            if (error := answers.pop(0)) is not None:
+                raise error
+            return True
+
+    story = Away()
+    see_to(story, task_created=True)
+    assert story.events == ["look", "look", "look", "delivered"]
+    # Nothing was sent by this run: no attempt.
+    assert story.outcomes[-1].attempts == 0
 
 
 def test_at_most_once_what_certainly_did_not_arrive_is_sent_again() -> None:

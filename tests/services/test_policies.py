@@ -10,6 +10,7 @@ from schedules_pipeline.domain.patching import patched
 from schedules_pipeline.domain.policies import CatchupPolicy, Policies
 from schedules_pipeline.domain.schedule import Schedule
 from schedules_pipeline.services.claiming import ClaimResult, claim
+from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.outcomes import write_outcomes
@@ -121,6 +122,48 @@ def test_the_last_fire_allowed_stops_the_clock_and_the_next_ends_exhausted(
     shown = Schedules(store, RULES).get(schedule.agent_id, schedule.id).live
     assert shown is not None
     assert (shown.next_times, shown.fire_count) == ((), 2)
+
+
+def test_a_clock_that_was_behind_when_the_last_fire_allowed_stopped_it_leaves_a_gap(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    behind = database_now(store) - seconds(600)
+    policies = Policies(max_fires=2, catchup_policy=CatchupPolicy.ALL)
+    schedule = a_schedule(store, every=1, clock_at=behind, policies=policies)
+    stood_at = one(store, "select next_nominal_at from schedule_clock")
+    deliver(store, schedule, key)
+    assert query(store, "select * from gaps") == []  # It may still come to them.
+    deliver(store, schedule, key)
+    (gap,) = query(store, "select from_at, to_at, reason from gaps")
+    # Up to the very instant from which on nothing is owed: no occurrence falls between.
+    last_fire_at = one(store, "select last_fire_at from schedule_clock")
+    assert tuple(gap) == (stood_at, last_fire_at, "exhausted")
+
+
+def test_the_audit_finds_no_hole_where_a_clock_was_behind_when_it_fired_for_the_last_time(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    began = database_now(store) - seconds(600)
+    schedule = a_schedule(store, every=1, clock_at=began, policies=Policies(max_fires=1))
+    store.run(
+        lambda tx: tx.schedules.record_change(
+            None, schedule, operation="create", actor={}, at=began, tzdata_version="2026a"
+        )
+    )
+    deliver(store, schedule, key)
+    whole = Audits(store).of_schedule(schedule.agent_id, schedule.id, began, database_now(store))
+    assert whole.holes == []
+    assert {each.reason for each in whole.occurrences if each.state == "missed"} == {"exhausted"}
+
+
+def test_a_clock_that_was_on_time_when_the_last_fire_allowed_stopped_it_leaves_no_gap(
+    store: PostgresStore, key: str, run: str
+) -> None:
+    ahead = database_now(store) + seconds(600)
+    schedule = a_schedule(store, every=1, clock_at=ahead, policies=Policies(max_fires=1))
+    deliver(store, schedule, key)
+    assert one(store, "select next_due_at from schedule_clock") is None
+    assert query(store, "select * from gaps") == []
 
 
 def test_only_first_claims_count(store: PostgresStore, key: str, run: str) -> None:

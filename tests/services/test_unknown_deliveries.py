@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -31,29 +33,41 @@ from tests.ledger import (
     seconds,
     see_fire,
 )
-from tests.services.working import Platform, inputs, work_alone, work_slice
+from tests.services.working import Platform, inputs, tasks_made, work_alone, work_slice
 
 # --- a killed process, for real -------------------------------------------------------------------
+
+
+@contextmanager
+def a_run_of_its_own(database_url: str, key: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`run-1` in another process; in the end it is SIGKILLed, if it is still there."""
+    work = (
+        "from tests.services.working import work_slice; "
+        f"work_slice({database_url!r}, {key!r}, request_timeout_seconds=60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", work], stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Until the agent has seen what is wanted of the process."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def killed_between_send_and_commit(
     database_url: str, key: str, agent: RunningAgent, fire: str
 ) -> None:
-    """A run in a process of its own, SIGKILLed while its agent holds the input unanswered."""
-    work = (
-        "from tests.services.working import work_slice; "
-        f"work_slice({database_url!r}, {key!r}, request_timeout_seconds=60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", work])
-    try:
-        deadline = time.monotonic() + 30
-        while not inputs(agent, [fire]):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    """A run that is killed while its agent holds the input unanswered."""
+    with a_run_of_its_own(database_url, key) as process:
+        wait_for(lambda: bool(inputs(agent, [fire])), process)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +102,76 @@ def test_after_a_sigkill_between_send_and_commit_the_guarantee_decides(
     got = inputs(recorder, [fire])
     assert len(got) == received
     assert len({(r["event_id"], r["task_id"]) for r in got}) == 1
+
+
+def test_a_run_that_was_frozen_while_it_was_taken_over_sends_nothing_when_it_wakes(
+    store: PostgresStore, database_url: str, recorder: RunningAgent
+) -> None:
+    key = past_slice(store)
+    agent = an_agent(store, recorder.url_for("delay-2"))
+    policies = Policies(delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE)
+    schedule = a_schedule(store, agent, stopped=True, policies=policies)
+    fire = a_fire(store, schedule, key, database_now(store) - seconds(1))
+    with a_run_of_its_own(database_url, key) as frozen:
+        wait_for(lambda: bool(tasks_made(recorder, [fire])), frozen)
+        os.kill(frozen.pid, signal.SIGSTOP)
+        end_dispatch(store, "run-1")
+        query(store, "update agents set acp_url = :url", url=recorder.url)
+        work_slice(database_url, key, "run-2")
+        assert see_fire(store, fire).state == "delivered"
+        # It wakes with the answer to its task/create in hand: its next step would be the input.
+        os.kill(frozen.pid, signal.SIGCONT)
+        frozen.wait(30)
+    assert len(inputs(recorder, [fire])) == 1
+    assert see_fire(store, fire).claimed_by == "run-2"
+
+
+# --- a live run whose agent leaves it in doubt ----------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["input-close", "input-reset", "input-delay-1"])
+def test_an_agent_that_reads_and_does_not_answer_in_time_gets_the_input_as_guaranteed(
+    store: PostgresStore, database_url: str, recorder: RunningAgent, mode: str
+) -> None:
+    key = past_slice(store)
+    fires = {}
+    for guarantee in DeliveryGuarantee:
+        policies = Policies(delivery_guarantee=guarantee)
+        agent = an_agent(store, recorder.url_for(mode))
+        schedule = a_schedule(store, agent, stopped=True, policies=policies)
+        fires[guarantee] = a_fire(store, schedule, key, database_now(store) - seconds(1))
+    work_slice(database_url, key)
+
+    often, once = fires[DeliveryGuarantee.AT_LEAST_ONCE], fires[DeliveryGuarantee.AT_MOST_ONCE]
+    seen = see_fire(store, often)
+    assert (seen.state, seen.reason, seen.possible_duplicate) == ("failed", "timeout", True)
+    got = inputs(recorder, [often])
+    assert (len(got), len({r["event_id"] for r in got})) == (5, 1)
+    seen = see_fire(store, once)
+    assert (seen.state, seen.reason, seen.possible_duplicate) == (
+        "failed",
+        "delivery_unknown",
+        False,
+    )
+    assert (len(inputs(recorder, [once])), seen.attempts) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "attempts"),
+    # It refuses the first task/create and the first input; or the first input alone.
+    [("fail_once", 3), ("input-fail_once", 2)],
+)
+def test_at_most_once_an_error_reply_is_tried_again_and_is_no_duplicate(
+    store: PostgresStore, database_url: str, recorder: RunningAgent, mode: str, attempts: int
+) -> None:
+    key = past_slice(store)
+    agent = an_agent(store, recorder.url_for(mode))
+    policies = Policies(delivery_guarantee=DeliveryGuarantee.AT_MOST_ONCE)
+    schedule = a_schedule(store, agent, stopped=True, policies=policies)
+    fire = a_fire(store, schedule, key, database_now(store) - seconds(1))
+    work_slice(database_url, key)
+    seen = see_fire(store, fire)
+    assert (seen.state, seen.attempts, seen.possible_duplicate) == ("delivered", attempts, False)
 
 
 # --- proof of the agent's side --------------------------------------------------------------------
@@ -142,6 +226,34 @@ def test_a_task_that_its_agent_moved_since_the_claim_proves_the_input(
     assert len(inputs(recorder, [fire])) == sent
     seen = see_fire(store, fire)
     assert (seen.state, seen.possible_duplicate) == ("delivered", sent > 0)
+
+
+def test_a_task_that_its_agent_moved_before_the_input_could_go_out_proves_nothing(
+    store: PostgresStore, database_url: str, recorder: RunningAgent
+) -> None:
+    """Its handler of task/create did that; the input came later, or never."""
+    key = past_slice(store)
+    schedule = a_schedule(store, an_agent(store, recorder.url), stopped=True)
+    fire = a_take_over(store, schedule, key)
+    a_task(store, fire, schedule.agent_id, touched=0.5)
+    query(store, "update fires set task_created_at = claimed_at + interval '0.6 s'")
+    work_slice(database_url, key, "run-2")
+    assert len(inputs(recorder, [fire])) == 1
+    assert see_fire(store, fire).possible_duplicate
+
+
+def test_that_we_stopped_a_task_is_no_proof_that_its_agent_has_the_input(
+    store: PostgresStore, database_url: str, recorder: RunningAgent
+) -> None:
+    key = past_slice(store)
+    schedule = a_schedule(store, an_agent(store, recorder.url), stopped=True)
+    fire = a_take_over(store, schedule, key)
+    a_task(store, fire, schedule.agent_id, touched=None)
+    task = str(one(store, "select task_id from fires"))
+    store.run(lambda tx: tx.tasks.stop({task: "CANCELED"}))
+    work_slice(database_url, key, "run-2")
+    assert len(inputs(recorder, [fire])) == 1
+    assert see_fire(store, fire).possible_duplicate
 
 
 def test_a_stale_take_over_ends_unknown_and_with_proof_delivered(store: PostgresStore) -> None:
