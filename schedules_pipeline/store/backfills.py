@@ -12,6 +12,7 @@ from schedules_pipeline.domain.fire import backfill_fire_id, scheduled_fire_id
 from schedules_pipeline.domain.schedule import JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice
 from schedules_pipeline.services.store_port import Backfill, GapOf, MissedFire
+from schedules_pipeline.store.rows import PLANNED_AGAIN
 
 COLUMNS = """
     id, schedule_id, from_at, to_at, overlap_policy, forced, instants_count, left_count, next_at,
@@ -113,14 +114,8 @@ class PostgresBackfills:
                 from unnest(cast(:ids as text[]), cast(:nominals as timestamptz[]),
                             cast(:dues as timestamptz[])) as x (id, nominal_at, due_at)
                 on conflict (id) do update
-                set state = 'planned', reason = null, finished_at = null, recorded_at = null,
-                    owed_at = greatest(:now, f.due_at), slice_key = excluded.slice_key,
-                    redrive_count = f.redrive_count + 1,
-                    idempotency_key = f.id || '#r' || (f.redrive_count + 1),
-                    attempts = 0, error = null, claimed_by = null, claimed_at = null,
-                    task_created_at = null, sent_at = null, reply_excerpt = null,
-                    schedule_version = null, possible_duplicate = false,
-                    stop_requested_at = null, backfill_id = excluded.backfill_id
+                set {PLANNED_AGAIN}, slice_key = excluded.slice_key,
+                    backfill_id = excluded.backfill_id
                 where {UNDELIVERED}
             """),  # noqa: S608 - a constant of ours
             {

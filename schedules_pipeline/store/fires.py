@@ -24,6 +24,7 @@ from schedules_pipeline.services.store_port import (
 from schedules_pipeline.store.rows import (
     AGENT_COLUMNS,
     FIRE_COLUMNS,
+    PLANNED_AGAIN,
     SCHEDULE_COLUMNS,
     agent_from,
     fire_from,
@@ -230,25 +231,13 @@ class PostgresFires:
         )
 
     def reopen(self, fire_ids: Collection[str], now: datetime, into: Slice | None) -> None:
-        """Undelivered ends become planned again, under the next redrive's key.
-
-        What the last try left behind goes: its claim, its attempts, its error. The new claim takes
-        the definition that is in force then.
-        """
+        """Undelivered ends become planned again, under the next redrive's key."""
         self._connection.execute(
-            text("""
-                update fires
-                set state = 'planned', reason = null, finished_at = null, recorded_at = null,
-                    owed_at = greatest(:now, due_at),
-                    slice_key = coalesce(:slice, slice_key),
-                    redrive_count = redrive_count + 1,
-                    idempotency_key = id || '#r' || (redrive_count + 1),
-                    attempts = 0, error = null, claimed_by = null, claimed_at = null,
-                    task_created_at = null, sent_at = null, reply_excerpt = null,
-                    schedule_version = null, possible_duplicate = false,
-                    stop_requested_at = null
-                where id = any(:ids)
-            """),
+            text(f"""
+                update fires f
+                set {PLANNED_AGAIN}, slice_key = coalesce(:slice, f.slice_key)
+                where f.id = any(:ids)
+            """),  # noqa: S608 - a constant of ours
             {
                 "ids": sorted(fire_ids),
                 "now": now,

@@ -41,6 +41,17 @@ FIRE_COLUMNS = """
     f.delivered_at, f.finished_at, f.possible_duplicate, f.error, f.reply_excerpt
 """
 
+# What the last try left behind goes: its end, its claim, its attempts, its error. The next claim
+# takes the definition that is in force then, under a key of its own. Needs :now.
+PLANNED_AGAIN = """
+    state = 'planned', reason = null, finished_at = null, recorded_at = null,
+    owed_at = greatest(:now, f.due_at), redrive_count = f.redrive_count + 1,
+    idempotency_key = f.id || '#r' || (f.redrive_count + 1),
+    attempts = 0, error = null, claimed_by = null, claimed_at = null, task_created_at = null,
+    sent_at = null, reply_excerpt = null, schedule_version = null, possible_duplicate = false,
+    stop_requested_at = null
+"""
+
 
 def schedule_from(row: Row[Any]) -> Schedule:
     """A row selected with `SCHEDULE_COLUMNS`."""
