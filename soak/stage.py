@@ -146,9 +146,10 @@ class Stage:
             for acp_type in ("async", "sync")
         ]
         for number in range(schedules):
-            # Every agent gets every cadence.
-            agent_id = agent_ids[(number // len(CADENCES)) % len(agent_ids)]
-            self._create(agent_id, CADENCES[number % len(CADENCES)], f"s{number:04}", fields)
+            # The agents in turn, each with one cadence after another.
+            turn, place = divmod(number, len(agent_ids))
+            cadence = CADENCES[(turn + place) % len(CADENCES)]
+            self._create(agent_ids[place], cadence, f"s{number:04}", fields)
 
     def _create(
         self, agent_id: str, cadence: Mapping[str, Any], name: str, fields: Mapping[str, Any]

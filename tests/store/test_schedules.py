@@ -166,7 +166,8 @@ def test_a_page_of_the_list_is_read_from_its_index(own_database_url: str) -> Non
         connection.execute(
             """
             insert into agent_run_schedules (id, agent_id, name, interval_seconds, initial_input)
-            select 's' || n, 'agent-1', 's' || n, 60, '{}' from generate_series(1, 10000) n
+            select 's' || n, 'agent-1', 's' || n, 60, '{"author": "user", "content": "hi"}'
+            from generate_series(1, 10000) n
             """
         )
         connection.execute("analyze agent_run_schedules")
