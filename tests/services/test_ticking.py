@@ -176,8 +176,10 @@ def test_settled_slices_are_never_emitted_and_who_joins_unsettles_them(
     assert tick(store) == []
     # A clock 30 s behind joins the slice of the minute before, settled or not.
     now = database_now(store)
-    before = a_slice(store, now - seconds(30), settled_at=now)
-    schedule = a_schedule(store, every=1, clock_at=now - seconds(30))
+    # On the second, so that its first occurrence lies in that very minute.
+    behind = (now - seconds(30)).replace(microsecond=0)
+    before = a_slice(store, behind, settled_at=now)
+    schedule = a_schedule(store, every=1, clock_at=behind)
     emitted = keys(tick(store))
     assert before in emitted
     assert one(store, "select settled_at from slices where slice_key = :k", k=before) is None
