@@ -43,9 +43,9 @@ def prepare(tx: Transaction, schedule_ids: Collection[str]) -> Sequence[Release]
     if not found:
         return ()
     now = tx.now()
-    releases = [
-        Release(fire_id=each.fire_id, slice=slice_now(tx, each.acp_type, now)) for each in found
-    ]
+    # Asked once for each type of agent, not for each fire.
+    present = {acp_type: slice_now(tx, acp_type, now) for acp_type in {f.acp_type for f in found}}
+    releases = [Release(fire_id=each.fire_id, slice=present[each.acp_type]) for each in found]
     tx.slices.open({each.slice for each in releases}, now)
     return releases
 
