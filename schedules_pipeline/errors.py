@@ -5,6 +5,7 @@
     │   └── InvalidCadence            422  … the cadence (cron, interval, zone, window)
     ├── Rejected                      400  well-formed, but the present state forbids it
     ├── NotFound                      404  no such agent, schedule, fire …
+    ├── PermissionDenied              403  you may see it, but not do this to it
     ├── InProgress                    409  the same Idempotency-Key is being worked on; repeat it
     ├── Stale                         412  If-Match names another version than the present one
     ├── Unavailable                   503  try again: the database is away, busy or not migrated
@@ -54,6 +55,12 @@ class NotFound(SchedulesError):
     """There is no such thing (or it is not yours to see)."""
 
     http_status = 404
+
+
+class PermissionDenied(SchedulesError):
+    """Whoever asks may not do this. At fire time: the schedule's creator may not any more."""
+
+    http_status = 403
 
 
 class InProgress(SchedulesError):
