@@ -6,21 +6,30 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from schedules_pipeline.access.agents import AgentsApart, AgentsToo
+from schedules_pipeline.access.keys import Keys as KeyAuthenticator
+from schedules_pipeline.access.keys import Roles
+from schedules_pipeline.access.nobody import NobodyAsks
+from schedules_pipeline.access.provider import ProviderAuthenticator, ProviderAuthorizer
+from schedules_pipeline.access.throttling import Throttled
 from schedules_pipeline.delivery.acp import Timeouts
 from schedules_pipeline.delivery.local import LocalPlatform
+from schedules_pipeline.delivery.provider import ProviderClient
 from schedules_pipeline.errors import StartupError
+from schedules_pipeline.services.access_port import Authenticator, Authorizer
 from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.demo import seed_demo
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher, DispatchRules
 from schedules_pipeline.services.fire_delivery import DeliveryRules
+from schedules_pipeline.services.issuing import Keys
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import LandedFire
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
-from schedules_pipeline.settings import Settings, with_driver
+from schedules_pipeline.settings import Auth, Settings, with_driver
 from schedules_pipeline.store.migrate import is_migrated, migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
 
@@ -96,6 +105,44 @@ class Wiring:
         """The use cases of tasks."""
         return Tasks(self.store)
 
+    @cached_property
+    def keys(self) -> Keys:
+        """The use cases of keys to the API."""
+        return Keys(self.store)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether anybody is asked who they are."""
+        return self.settings.auth is not Auth.NONE
+
+    @cached_property
+    def authenticator(self) -> Authenticator:
+        """Who says who asks."""
+        match self.settings.auth:
+            case Auth.NONE:
+                return NobodyAsks()
+            case Auth.API_KEY:
+                return Throttled(AgentsToo(self.store, KeyAuthenticator(self.store)))
+            case Auth.AGENTEX:
+                asking = ProviderAuthenticator(self._provider)
+                return Throttled(AgentsToo(self.store, asking))
+
+    @cached_property
+    def authorizer(self) -> Authorizer:
+        """Who says what they may do."""
+        match self.settings.auth:
+            case Auth.NONE:
+                return NobodyAsks()
+            case Auth.API_KEY:
+                return AgentsApart(self.store, Roles())
+            case Auth.AGENTEX:
+                return AgentsApart(self.store, ProviderAuthorizer(self._provider))
+
+    @cached_property
+    def _provider(self) -> ProviderClient:
+        assert self.settings.auth_url is not None, "the settings insist on it"
+        return ProviderClient(self.settings.auth_url)
+
     def seed_demo(self, agent_urls: Mapping[str, str]) -> None:
         """Register the demo agents, by name, with a schedule each."""
         seed_demo(self.agents, self.schedules, agent_urls)
@@ -116,6 +163,8 @@ class Wiring:
         """Give the connections back."""
         if "store" in self.__dict__:
             self.store.close()
+        if "_provider" in self.__dict__:
+            self._provider.close()
 
     def _platform(self) -> LocalPlatform:
         return LocalPlatform(

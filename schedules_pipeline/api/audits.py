@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from schedules_pipeline.api.access import Named, Permitted
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
@@ -86,14 +87,20 @@ def audit(
 
 @router.get("/name/{name}/audit")
 def audit_by_name(
-    agent_id: Handle, name: Handle, use: Use, from_: From = None, to: Instant | None = None
+    agent_id: Handle,
+    name: Handle,
+    use: Use,
+    find: Named,
+    from_: From = None,
+    to: Instant | None = None,
 ) -> Audit:
     """As by id, of the schedule that has this name now."""
-    schedule_id = use.editor.find(agent_id, name)
+    schedule_id = find(use, agent_id, name)
     return Audit.of(use.audits.of_schedule(agent_id, schedule_id, from_, to))
 
 
 @fires.get("/overdue")
-def overdue(use: Use, limit: Limit = 100) -> OverdueFires:
+def overdue(use: Use, only: Permitted, limit: Limit = 100) -> OverdueFires:
     """Every fire past due and not final: under way, held back by a switch, or in trouble."""
-    return OverdueFires(fires=[FireRow.of(fire) for fire in use.audits.overdue(limit=limit)])
+    found = use.audits.overdue(limit=limit, only=only)
+    return OverdueFires(fires=[FireRow.of(fire) for fire in found])

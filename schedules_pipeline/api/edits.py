@@ -7,7 +7,8 @@ from functools import partial
 
 from fastapi import APIRouter
 
-from schedules_pipeline.api.dependencies import Principal, Use, UseCases
+from schedules_pipeline.api.access import Named
+from schedules_pipeline.api.dependencies import Caller, Principal, Use, UseCases
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND, STALE
 from schedules_pipeline.api.fields import Handle
 from schedules_pipeline.api.preconditions import IfMatch
@@ -24,6 +25,7 @@ from schedules_pipeline.api.schemas import (
 )
 from schedules_pipeline.domain.patching import patched
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.access_port import Resource, creator_of
 from schedules_pipeline.services.preconditions import Expected
 
 router = APIRouter(
@@ -56,11 +58,12 @@ def update_by_name(
     name: Handle,
     body: ScheduleUpdate,
     use: Use,
+    find: Named,
     principal: Principal,
     expected: IfMatch,
 ) -> Schedule:
     """As by id; a `name` in the body renames."""
-    return _update(use, agent_id, use.editor.find(agent_id, name), body, principal, expected)
+    return _update(use, agent_id, find(use, agent_id, name), body, principal, expected)
 
 
 @router.post("/{schedule_id}/pause")
@@ -81,12 +84,13 @@ def pause_by_name(
     agent_id: Handle,
     name: Handle,
     use: Use,
+    find: Named,
     principal: Principal,
     expected: IfMatch,
     body: Noted | None = None,
 ) -> Schedule:
     """As by id."""
-    return _pause(use, agent_id, use.editor.find(agent_id, name), principal, body, expected)
+    return _pause(use, agent_id, find(use, agent_id, name), principal, body, expected)
 
 
 @router.post("/{schedule_id}/resume")
@@ -107,12 +111,13 @@ def resume_by_name(
     agent_id: Handle,
     name: Handle,
     use: Use,
+    find: Named,
     principal: Principal,
     expected: IfMatch,
     body: Noted | None = None,
 ) -> Schedule:
     """As by id."""
-    return _resume(use, agent_id, use.editor.find(agent_id, name), principal, body, expected)
+    return _resume(use, agent_id, find(use, agent_id, name), principal, body, expected)
 
 
 @router.post("/{schedule_id}/trigger")
@@ -122,9 +127,11 @@ def trigger(agent_id: Handle, schedule_id: Handle, use: Use, expected: IfMatch) 
 
 
 @router.post("/name/{name}/trigger")
-def trigger_by_name(agent_id: Handle, name: Handle, use: Use, expected: IfMatch) -> Triggered:
+def trigger_by_name(
+    agent_id: Handle, name: Handle, use: Use, find: Named, expected: IfMatch
+) -> Triggered:
     """As by id."""
-    return _trigger(use, agent_id, use.editor.find(agent_id, name), expected)
+    return _trigger(use, agent_id, find(use, agent_id, name), expected)
 
 
 @router.post("/{schedule_id}/skip")
@@ -157,18 +164,18 @@ def unskip(
 
 @router.delete("/{schedule_id}")
 def delete(
-    agent_id: Handle, schedule_id: Handle, use: Use, principal: Principal, expected: IfMatch
+    agent_id: Handle, schedule_id: Handle, use: Use, caller: Caller, expected: IfMatch
 ) -> Deleted:
     """Delete it. Its name is free at once; what is planned ends `skipped` when it is due."""
-    return _delete(use, agent_id, schedule_id, schedule_id, principal, expected)
+    return _delete(use, agent_id, schedule_id, schedule_id, caller, expected)
 
 
 @router.delete("/name/{name}")
 def delete_by_name(
-    agent_id: Handle, name: Handle, use: Use, principal: Principal, expected: IfMatch
+    agent_id: Handle, name: Handle, use: Use, find: Named, caller: Caller, expected: IfMatch
 ) -> Deleted:
     """Delete the schedule that has this name now."""
-    return _delete(use, agent_id, use.editor.find(agent_id, name), name, principal, expected)
+    return _delete(use, agent_id, find(use, agent_id, name), name, caller, expected)
 
 
 @fires.post("/{fire_id:path}/redrive")
@@ -228,10 +235,11 @@ def _delete(
     agent_id: str,
     schedule_id: str,
     addressed_as: str,
-    principal: JsonObject,
+    caller: JsonObject,
     expected: Expected,
 ) -> Deleted:
-    use.editor.delete(agent_id, schedule_id, principal, expected)
+    use.editor.delete(agent_id, schedule_id, creator_of(caller), expected)
+    use.permissions.forget(caller, Resource.schedule(agent_id, schedule_id))
     return Deleted(id=schedule_id, message=f"Run schedule '{addressed_as}' deleted successfully")
 
 
