@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from schedules_pipeline.access.fire_time import EverybodyMay
 from schedules_pipeline.delivery.acp import Timeouts
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.errors import StartupError
+from schedules_pipeline.services.access_port import FireAccess
 from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.demo import seed_demo
 from schedules_pipeline.services.dispatch import Dispatch
@@ -72,7 +74,9 @@ class Wiring:
         dispatch = Dispatch(self.store, dagster_run_id, slice_key)
         dispatch.begin(by_person=by_person)
         try:
-            yield Dispatcher(self.store, dispatch, self._platform, self._dispatch_rules())
+            yield Dispatcher(
+                self.store, dispatch, self._platform, self._fire_access, self._dispatch_rules()
+            )
         finally:
             dispatch.finish()
 
@@ -126,6 +130,9 @@ class Wiring:
             ),
             self.tasks,
         )
+
+    def _fire_access(self) -> FireAccess:
+        return EverybodyMay()
 
     def _dispatch_rules(self) -> DispatchRules:
         return DispatchRules(

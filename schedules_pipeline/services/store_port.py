@@ -859,6 +859,9 @@ class TaskRepository(Protocol):
     def not_final(self, task_ids: Collection[str]) -> set[str]:
         """Those of them that are at work, or were interrupted."""
 
+    def withdraw(self, fire_ids: Collection[str]) -> None:
+        """The tasks of these fires get no input: they are cancelled, unless they are final."""
+
     def stop(self, task_ids: Mapping[str, str]) -> None:
         """Their agents are told to stop: each (the key) gets its new status, unless it is final."""
 

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
+from schedules_pipeline.access.fire_time import EverybodyMay
 from schedules_pipeline.domain.schedule import Agent, JsonObject
+from schedules_pipeline.services.access_port import FireAccess
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher
@@ -96,6 +98,7 @@ def work_alone(
     rules: DeliveryRules = QUICK,
     beside: Callable[[SliceWorker, Dispatch], Awaitable[None]] | None = None,
     clock: DatabaseTime | None = None,
+    access: FireAccess | None = None,
 ) -> None:
     """A worker in this thread; `beside` runs in its event loop. Fails after 30 s."""
     dispatch = Dispatch(store, run, slice_key)
@@ -105,6 +108,7 @@ def work_alone(
         worker = SliceWorker(
             dispatch,
             platform,
+            access or EverybodyMay(),
             clock or DatabaseTime(store),
             rules,
             grace=GRACE,
