@@ -20,6 +20,7 @@ from schedules_pipeline.domain.planning import ClockReading, Gap, SchedulePlan
 from schedules_pipeline.domain.policies import OverlapScope
 from schedules_pipeline.domain.schedule import AcpType, Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice, SliceKind
+from schedules_pipeline.services.principals_port import PrincipalRepository
 
 T = TypeVar("T")
 
@@ -904,6 +905,8 @@ class Transaction(Protocol):
     def ledger(self) -> LedgerRepository: ...
     @property
     def keys(self) -> KeyRepository: ...
+    @property
+    def principals(self) -> PrincipalRepository: ...
 
     def now(self) -> datetime:
         """The database's clock, at this statement."""

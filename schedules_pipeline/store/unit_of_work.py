@@ -20,6 +20,7 @@ from schedules_pipeline.store.heartbeat import PostgresHeartbeat
 from schedules_pipeline.store.keys import PostgresKeys
 from schedules_pipeline.store.ledger import PostgresLedger
 from schedules_pipeline.store.overlaps import PostgresOverlaps
+from schedules_pipeline.store.principals import PostgresPrincipals
 from schedules_pipeline.store.schedules import PostgresSchedules
 from schedules_pipeline.store.slices import PostgresSlices
 from schedules_pipeline.store.switches import PostgresSwitches
@@ -107,6 +108,11 @@ class PostgresTransaction:
     def keys(self) -> PostgresKeys:
         """Answers by Idempotency-Key."""
         return PostgresKeys(self._connection)
+
+    @cached_property
+    def principals(self) -> PostgresPrincipals:
+        """Who may use the API, and the hashes of their keys."""
+        return PostgresPrincipals(self._connection)
 
     def now(self) -> datetime:
         """The database's clock, at this statement."""
