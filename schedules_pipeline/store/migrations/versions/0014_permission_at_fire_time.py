@@ -1,13 +1,13 @@
 """A fire whose creator may not start it is skipped; one that nobody could ask about fails.
 
 Revision ID: 0014
-Revises: 0012
+Revises: 0013
 """
 
 from alembic import op
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
