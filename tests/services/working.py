@@ -13,7 +13,7 @@ from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher
 from schedules_pipeline.services.fire_delivery import DeliveryRules
-from schedules_pipeline.services.platform_port import Assignment, Stop
+from schedules_pipeline.services.platform_port import AgentPlatform, Assignment, Stop
 from schedules_pipeline.services.slice_worker import SliceWorker
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -91,7 +91,7 @@ class Platform:
 def work_alone(
     store: PostgresStore,
     slice_key: str,
-    platform: Platform,
+    platform: AgentPlatform,
     *,
     run: str = "run-1",
     ends_in: float = 0,
