@@ -100,6 +100,16 @@ class Editor:
         """Resume it; False, and nothing is written, when it is active already."""
         return self._edit(agent_id, schedule_id, _resumed, "resume", actor, note, idle=_is_active)
 
+    def adopt(
+        self, agent_id: str, schedule_id: str, creator: JsonObject, actor: JsonObject, note: str
+    ) -> bool:
+        """Make it `creator`'s; False, and nothing is written, when it is somebody's already."""
+
+        def adopted(schedule: Schedule) -> Schedule:
+            return replace(schedule, creator_principal=creator)
+
+        return self._edit(agent_id, schedule_id, adopted, "update", actor, note, idle=_has_creator)
+
     def delete(
         self, agent_id: str, schedule_id: str, actor: JsonObject, expected: Expected = ANY
     ) -> None:
@@ -292,6 +302,10 @@ def _resumed(schedule: Schedule) -> Schedule:
 
 def _is_paused(schedule: Schedule) -> bool:
     return schedule.paused
+
+
+def _has_creator(schedule: Schedule) -> bool:
+    return bool(schedule.creator_principal)
 
 
 def _is_active(schedule: Schedule) -> bool:

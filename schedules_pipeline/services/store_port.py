@@ -456,6 +456,9 @@ class ScheduleRepository(Protocol):
     def list(self, agent_id: str, *, limit: int) -> Sequence[Schedule]:
         """Active ones, newest first."""
 
+    def without_creator(self) -> Sequence[tuple[str, str]]:
+        """Agent and id of the active ones that nobody is known to have made."""
+
     def update(self, schedule: Schedule) -> Schedule | None:
         """Write an edit under the next version; None: its name is another active one's."""
 
