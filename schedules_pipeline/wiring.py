@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from schedules_pipeline.access.fire_time import EverybodyMay
 from schedules_pipeline.delivery.acp import Timeouts
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.errors import StartupError
@@ -131,8 +130,8 @@ class Wiring:
             self.tasks,
         )
 
-    def _fire_access(self) -> FireAccess:
-        return EverybodyMay()
+    def _fire_access(self) -> FireAccess | None:
+        return None
 
     def _dispatch_rules(self) -> DispatchRules:
         return DispatchRules(

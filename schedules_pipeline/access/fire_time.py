@@ -1,6 +1,6 @@
-"""Who may do what, at fire time: for everybody, and for the creators that hold our own keys.
+"""Who may do what, at fire time, with `SCHEDULES_AUTH=api_key`: creators that hold our own keys.
 
-What an authorization provider says is asked by `delivery.fire_access`.
+With `agentex` the provider is asked, by `delivery.fire_access`; with `none` nobody is.
 """
 
 import asyncio
@@ -12,22 +12,6 @@ from schedules_pipeline.errors import PermissionDenied, Unavailable
 from schedules_pipeline.services.access_port import Operation, Resource
 from schedules_pipeline.services.dispatch import RETRY_SECONDS
 from schedules_pipeline.services.group_commit import GroupCommit
-
-
-class EverybodyMay:
-    """A `FireAccess` for `SCHEDULES_AUTH=none`: nobody is asked anything."""
-
-    async def check(self, creator: JsonObject, resource: Resource, operation: Operation) -> None:
-        """Yes."""
-
-    async def register(self, creator: JsonObject, task: Resource, agent: Resource) -> None:
-        """Nobody keeps a record."""
-
-    async def rehearse(self) -> None:
-        """There is nothing to do."""
-
-    async def aclose(self) -> None:
-        """There is nothing to give back."""
 
 
 class KeyHoldersMay:

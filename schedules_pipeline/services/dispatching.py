@@ -36,10 +36,13 @@ class Dispatcher:
         store: Store,
         dispatch: Dispatch,
         platform: Callable[[], AgentPlatform],
-        access: Callable[[], FireAccess],
+        access: Callable[[], FireAccess | None],
         rules: DispatchRules,
     ) -> None:
-        """`platform` and `access` are opened anew by each `dispatch`, inside its event loop."""
+        """`platform` and `access` are opened anew by each `dispatch`, inside its event loop.
+
+        Without access (None) nobody is asked whether schedules' creators may.
+        """
         self._store = store
         self._dispatch = dispatch
         self._platform = platform

@@ -58,18 +58,23 @@ class FireDelivery:
         ticket: int,
         *,
         platform: AgentPlatform,
-        access: FireAccess,
+        access: FireAccess | None,
         slots: Slots,
         clock: DatabaseTime,
         rules: DeliveryRules,
         commit: Callable[[Outcome], Awaitable[bool]],
         prove: Callable[[], Awaitable[None]],
     ) -> None:
-        """`ticket` is the agent's slot that was taken for it; it is given back here."""
+        """`ticket` is the agent's slot that was taken for it; it is given back here.
+
+        Without `access` nobody is asked whether the creator may.
+        """
         self._claimed = claimed
         self._ticket: int | None = ticket
         self._platform = platform
-        self._permission = Permission(access, claimed.creator, claimed.assignment)
+        self._permission = (
+            None if access is None else Permission(access, claimed.creator, claimed.assignment)
+        )
         self._slots = slots
         self._clock = clock
         self._rules = rules
@@ -112,10 +117,10 @@ class FireDelivery:
     async def _create_and_send(self) -> bool:
         if self._unknown and await self._ends_in_doubt(in_attempt=True):
             return True
-        await self._ask(self._permission.to_start(task_exists=self._task_created))
+        await self._ask(Permission.to_go_on if self._task_created else Permission.to_start)
         if not self._task_created and not await self._make_task():
             return True  # Taken from us: another dispatch sees to it.
-        await self._ask(self._permission.to_send())
+        await self._ask(Permission.to_send)
         if self._unknown and not await self._mark_doubtful():
             return True
         # Last, right before the send: the answers above may have taken their time.
@@ -130,15 +135,17 @@ class FireDelivery:
         """False: the fire is no longer ours."""
         await self._prove()
         await self._platform.create_task(self._claimed.assignment)
-        await self._ask(self._permission.task_made())
+        await self._ask(Permission.task_made)
         self._task_created = await self._write(FireState.TASK_CREATED, in_attempt=True)
         return self._task_created
 
-    async def _ask(self, question: Awaitable[None]) -> None:
-        """About permission. Whoever takes long over the answer does not keep the agent's slot."""
+    async def _ask(self, question: Callable[[Permission], Awaitable[None]]) -> None:
+        """Whoever takes long over the answer does not keep the agent's slot."""
+        if self._permission is None:
+            return
         timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._leave_slot)
         try:
-            await question
+            await question(self._permission)
         finally:
             timer.cancel()
         if self._ticket is None:

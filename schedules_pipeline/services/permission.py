@@ -29,11 +29,14 @@ class Permission:
         self._agent = Resource.agent(assignment.agent.id)
         self._task = Resource.task(assignment.task.id)
 
-    async def to_start(self, *, task_exists: bool) -> None:
-        """May the creator set this agent to work, and make a task if there is none yet?"""
+    async def to_start(self) -> None:
+        """May the creator set this agent to work, and make a task?"""
+        await self.to_go_on()
+        await self._may(Resource.task(), Operation.CREATE)
+
+    async def to_go_on(self) -> None:
+        """May the creator set this agent to work? Its task was made by an earlier attempt."""
         await self._may(self._agent, Operation.EXECUTE)
-        if not task_exists:
-            await self._may(Resource.task(), Operation.CREATE)
 
     async def task_made(self) -> None:
         """The task is the creator's. Said before `task_created` is committed: who takes the fire

@@ -55,7 +55,7 @@ class SliceWorker:
         self,
         dispatch: Dispatch,
         platform: AgentPlatform,
-        access: FireAccess,
+        access: FireAccess | None,
         clock: DatabaseTime,
         rules: DeliveryRules,
         *,
@@ -111,11 +111,9 @@ class SliceWorker:
         def once() -> None:
             self._dispatch.write(lambda tx: rehearse(tx, run))
 
-        await asyncio.gather(
-            self._in_thread(self._claims, once),
-            self._in_thread(self._writes, once),
-            self._access.rehearse(),
-        )
+        rehearsals = [self._in_thread(each, once) for each in (self._claims, self._writes)]
+        asking = [] if self._access is None else [self._access.rehearse()]
+        await asyncio.gather(*rehearsals, *asking)
 
     async def _step(self) -> bool:
         """Claim what is due, or wait for what comes next. False when all is done."""
@@ -285,7 +283,8 @@ class SliceWorker:
         await asyncio.gather(*left, return_exceptions=True)
         await self._outcomes.drained()
         await self._platform.aclose()
-        await self._access.aclose()
+        if self._access is not None:
+            await self._access.aclose()
         self._claims.shutdown()
         self._writes.shutdown()
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
-from schedules_pipeline.access.fire_time import EverybodyMay
 from schedules_pipeline.domain.schedule import Agent, JsonObject
 from schedules_pipeline.services.access_port import FireAccess
 from schedules_pipeline.services.database_time import DatabaseTime
@@ -108,7 +107,7 @@ def work_alone(
         worker = SliceWorker(
             dispatch,
             platform,
-            access or EverybodyMay(),
+            access,
             clock or DatabaseTime(store),
             rules,
             grace=GRACE,
