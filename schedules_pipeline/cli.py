@@ -1,12 +1,17 @@
 """The command `schedules`. Each command imports what it needs itself: `--help` answers at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from schedules_pipeline.errors import SchedulesError, StartupError
+
+if TYPE_CHECKING:
+    from schedules_pipeline.wiring import Wiring
 
 PORT = click.IntRange(0, 65535)
 
@@ -29,6 +34,19 @@ class Instant(click.ParamType[datetime]):
 
 
 INSTANT = Instant()
+
+
+@contextmanager
+def _wiring() -> "Iterator[Wiring]":
+    """The parts, for a command that asks the database once or twice."""
+    from schedules_pipeline.settings import Settings
+    from schedules_pipeline.wiring import Wiring
+
+    wiring = Wiring(Settings.load(), pool_size=1)
+    try:
+        yield wiring
+    finally:
+        wiring.close()
 
 
 class Group(click.Group):
@@ -91,18 +109,14 @@ def serve() -> None:
 
     from schedules_pipeline.api.app import create_app
     from schedules_pipeline.api.request_log import LOGGING
-    from schedules_pipeline.dev.ports import is_loopback, is_taken
+    from schedules_pipeline.dev.ports import is_taken
     from schedules_pipeline.settings import Settings
     from schedules_pipeline.wiring import Wiring
 
     settings = Settings.load()
     wiring = Wiring(settings)
     assert wiring.database_url  # raises when none is set
-    if not is_loopback(settings.api_host):
-        raise StartupError(
-            f"SCHEDULES_API_HOST={settings.api_host} can be reached from outside, and the API asks "
-            "nobody who they are. Let it listen on 127.0.0.1, behind something that does."
-        )
+    settings.require_guarded()
     if is_taken(settings.api_host, settings.api_port):
         raise StartupError(
             f"Port {settings.api_port} on {settings.api_host} is taken: set SCHEDULES_API_PORT."
@@ -208,6 +222,68 @@ def backfill(
         click.echo(f"Backfill {made.id}: {made.instants_count} occurrences.")
     finally:
         wiring.close()
+
+
+@main.group()
+def keys() -> None:
+    """Keys to the REST API, for SCHEDULES_AUTH=api_key. Needs SCHEDULES_DATABASE_URL."""
+
+
+@keys.command("create")
+@click.option("--principal", required=True, help="Whose: a person or a program, by name.")
+@click.option(
+    "--role", type=click.Choice(["viewer", "editor", "admin"]), help="Of a principal that is new."
+)
+@click.option("--expires", type=INSTANT, help="When it ends to open.  [never]")
+def create_key(principal: str, role: str | None, expires: datetime | None) -> None:
+    """Make a key and show it: now, and never again. Only a hash of it is kept."""
+    from schedules_pipeline.services.principals_port import Role
+
+    with _wiring() as wiring:
+        made = wiring.keys.create(principal, None if role is None else Role(role), expires)
+    click.echo(f"Key {made.id} of {made.principal} ({made.role}), shown only now:", err=True)
+    click.echo(made.key)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """All keys: by whom, until when, last used. What opens is not among it."""
+    from schedules_pipeline.services.issuing import table
+
+    with _wiring() as wiring:
+        click.echo(table(wiring.keys.list()))
+
+
+@keys.command("revoke")
+@click.argument("key_id", required=False)
+@click.option("--principal", help="Revoke this one for good, with all its keys.")
+def revoke_key(key_id: str | None, principal: str | None) -> None:
+    """Revoke one key by its id, or a whole principal. It counts from the next request on.
+
+    A principal without a key that opens has no schedules that fire.
+    """
+    if (key_id is None) == (principal is None):
+        raise click.UsageError("Name either a key's id or --principal.")
+    with _wiring() as wiring:
+        if key_id is not None:
+            wiring.keys.revoke(key_id)
+        if principal is not None:
+            wiring.keys.revoke_principal(principal)
+    click.echo("Revoked.")
+
+
+@keys.command("adopt")
+@click.option("--principal", required=True, help="Who becomes the creator.")
+@click.option("--from", "giver", help="Of the schedules of this principal.  [of nobody]")
+def adopt_schedules(principal: str, giver: str | None) -> None:
+    """Make a principal the creator of schedules whose creator cannot be asked about.
+
+    Schedules that were made while SCHEDULES_AUTH was none have no creator: under api_key they do
+    not fire until somebody adopts them. Those of a revoked principal can be handed over.
+    """
+    with _wiring() as wiring:
+        adopted = wiring.adoption.adopt(principal, giver)
+    click.echo(f"{adopted} schedules are {principal}'s now.")
 
 
 @main.command()

@@ -4,10 +4,13 @@
     ├── InvalidInput                  422  what was asked makes no sense; names field and fix
     │   └── InvalidCadence            422  … the cadence (cron, interval, zone, window)
     ├── Rejected                      400  well-formed, but the present state forbids it
-    ├── NotFound                      404  no such agent, schedule, fire …
+    ├── Unauthorized                  401  whoever asks has not said who they are, or not credibly
     ├── PermissionDenied              403  you may see it, but not do this to it
+    ├── NotFound                      404  no such agent, schedule, fire …
     ├── InProgress                    409  the same Idempotency-Key is being worked on; repeat it
     ├── Stale                         412  If-Match names another version than the present one
+    ├── TooManyFailures               429  wrong credentials again and again; says when to come back
+    ├── ProviderTrouble               any  the authorization provider's own error, passed on
     ├── Unavailable                   503  try again: the database is away, busy or not migrated
     │   ├── SchemaMissing             503  tables missing or old: run `schedules migrate`
     │   ├── Busy                      503  a row stayed locked for longer than 3 s
@@ -51,6 +54,15 @@ class Rejected(SchedulesError):
     http_status = 400
 
 
+class Unauthorized(SchedulesError):
+    """Whoever asks has not said who they are, or not credibly. Which of it, nobody is told."""
+
+    http_status = 401
+
+    def __init__(self, text: str = "Unauthorized") -> None:
+        super().__init__(text)
+
+
 class NotFound(SchedulesError):
     """There is no such thing (or it is not yours to see)."""
 
@@ -85,6 +97,27 @@ class Stale(SchedulesError):
             f"Run schedule '{schedule_id}' is at version {version}, which If-Match does not name: "
             "read it again, and repeat the change if it still makes sense."
         )
+
+
+class TooManyFailures(SchedulesError):
+    """Wrong credentials came from one place again and again. `retry_after_seconds`: come back."""
+
+    http_status = 429
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(
+            "Too many requests with wrong credentials: check them, and come back in "
+            f"{retry_after_seconds} s."
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ProviderTrouble(SchedulesError):
+    """The authorization provider answered, and its answer is an error, which is passed on."""
+
+    def __init__(self, message: str, http_status: int) -> None:
+        super().__init__(message)
+        self.http_status = http_status
 
 
 class Unavailable(SchedulesError):

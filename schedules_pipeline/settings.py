@@ -1,14 +1,25 @@
 """Every setting, in one frozen class. The only module that reads the environment."""
 
 import os
+from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schedules_pipeline.errors import StartupError
+
+
+class Auth(StrEnum):
+    """Who says who may do what."""
+
+    NONE = "none"
+    API_KEY = "api_key"
+    AGENTEX = "agentex"
 
 
 class Settings(BaseSettings):
@@ -31,6 +42,12 @@ class Settings(BaseSettings):
     api_host: str = Field(default="127.0.0.1", description="Address the REST API listens on.")
     api_port: int = Field(default=8000, ge=0, le=65535, description="Port of the REST API.")
     ui_port: int = Field(default=3000, ge=0, le=65535, description="Port of the Dagster UI.")
+    auth: Auth = Field(
+        default=Auth.NONE,
+        description="Who may use the API: `none` asks nobody, and only on loopback; `api_key`; "
+        "`agentex`, as the provider at AUTH_URL says.",
+    )
+    auth_url: str | None = Field(default=None, description="The authorization provider's origin.")
     demo: bool = Field(default=True, description="Demo agents and schedules in `schedules dev`.")
     horizon_seconds: float = Field(
         default=30.0, ge=5, le=900, description="How far ahead of its minute a Dagster run starts."
@@ -56,6 +73,32 @@ class Settings(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return url
 
+    @field_validator("auth_url")
+    @classmethod
+    def _is_http(cls, url: str | None) -> str | None:
+        if url is not None and not (
+            urlsplit(url).scheme in ("http", "https") and urlsplit(url).netloc
+        ):
+            raise ValueError("must begin with http:// or https://, and name a host")
+        return url
+
+    @model_validator(mode="after")
+    def _asks_somebody(self) -> Self:
+        if self.auth is Auth.AGENTEX and self.auth_url is None:
+            raise ValueError(
+                "SCHEDULES_AUTH=agentex needs SCHEDULES_AUTH_URL, the provider's origin"
+            )
+        return self
+
+    def require_guarded(self) -> None:
+        """Errors: StartupError when strangers could reach an API that asks nobody who they are."""
+        if self.auth is Auth.NONE and not is_loopback(self.api_host):
+            raise StartupError(
+                f"SCHEDULES_API_HOST={self.api_host} can be reached from outside, and with "
+                "SCHEDULES_AUTH=none the API asks nobody who they are. Set SCHEDULES_AUTH=api_key "
+                "(keys: `schedules keys create`) or agentex, or let it listen on 127.0.0.1."
+            )
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment.
@@ -65,12 +108,22 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            lines = (
-                f"SCHEDULES_{'.'.join(str(part) for part in problem['loc']).upper()}="
-                f"{problem['input']!r}: {problem['msg']}"
-                for problem in error.errors()
-            )
-            raise StartupError("\n".join(lines)) from None
+            raise StartupError("\n".join(_said(each) for each in error.errors())) from None
+
+
+def _said(problem: ErrorDetails) -> str:
+    if not problem["loc"]:
+        return problem["msg"].removeprefix("Value error, ")
+    name = ".".join(str(part) for part in problem["loc"]).upper()
+    return f"SCHEDULES_{name}={problem['input']!r}: {problem['msg']}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def with_driver(url: str, driver: str) -> str:

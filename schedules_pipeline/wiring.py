@@ -1,27 +1,39 @@
 """The composition root: which implementation serves which port. Nothing is opened before use."""
 
 import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from schedules_pipeline.access.fire_keys import KeyHoldersMay
+from schedules_pipeline.access.fire_provider import ProviderSays
+from schedules_pipeline.access.keys import Keys as KeyAuthenticator
+from schedules_pipeline.access.keys import Roles
+from schedules_pipeline.access.nobody import NobodyAsks
+from schedules_pipeline.access.provider import ProviderAuthenticator, ProviderAuthorizer
+from schedules_pipeline.access.throttling import Throttled
 from schedules_pipeline.delivery.acp import Timeouts
+from schedules_pipeline.delivery.fire_provider import FireProviderClient
 from schedules_pipeline.delivery.local import LocalPlatform
+from schedules_pipeline.delivery.provider import ProviderClient
 from schedules_pipeline.errors import StartupError
-from schedules_pipeline.services.access_port import FireAccess
+from schedules_pipeline.services.access_port import Authenticator, Authorizer, FireAccess
+from schedules_pipeline.services.adopting import Adoption
 from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.demo import seed_demo
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher, DispatchRules
+from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.fire_delivery import DeliveryRules
+from schedules_pipeline.services.issuing import Keys
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import LandedFire
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
-from schedules_pipeline.settings import Settings, with_driver
+from schedules_pipeline.settings import Auth, Settings, with_driver
 from schedules_pipeline.store.migrate import is_migrated, migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
 
@@ -99,6 +111,52 @@ class Wiring:
         """The use cases of tasks."""
         return Tasks(self.store)
 
+    @cached_property
+    def keys(self) -> Keys:
+        """The use cases of keys to the API."""
+        return Keys(self.store)
+
+    @cached_property
+    def adoption(self) -> Adoption:
+        """The use cases of schedules whose creator is gone."""
+        return Adoption(self.store, Editor(self.store, self.rules))
+
+    @property
+    def guarded(self) -> bool:
+        """Whether anybody is asked who they are."""
+        return self.settings.auth is not Auth.NONE
+
+    @cached_property
+    def authenticator(self) -> Authenticator:
+        """Who says who asks."""
+        match self.settings.auth:
+            case Auth.NONE:
+                return NobodyAsks()
+            case Auth.API_KEY:
+                return Throttled(KeyAuthenticator(self.store))
+            case Auth.AGENTEX:
+                return Throttled(ProviderAuthenticator(self._provider, self.store))
+
+    @cached_property
+    def authorizer(self) -> Authorizer:
+        """Who says what they may do."""
+        match self.settings.auth:
+            case Auth.NONE:
+                return NobodyAsks()
+            case Auth.API_KEY:
+                return Roles()
+            case Auth.AGENTEX:
+                return ProviderAuthorizer(self._provider)
+
+    @cached_property
+    def _provider(self) -> ProviderClient:
+        return ProviderClient(self._auth_url)
+
+    @property
+    def _auth_url(self) -> str:
+        assert self.settings.auth_url is not None, "the settings insist on it"
+        return self.settings.auth_url
+
     def seed_demo(self, agent_urls: Mapping[str, str]) -> None:
         """Register the demo agents, by name, with a schedule each."""
         seed_demo(self.agents, self.schedules, agent_urls)
@@ -119,6 +177,8 @@ class Wiring:
         """Give the connections back."""
         if "store" in self.__dict__:
             self.store.close()
+        if "_provider" in self.__dict__:
+            self._provider.close()
 
     def _platform(self) -> LocalPlatform:
         return LocalPlatform(
@@ -131,7 +191,16 @@ class Wiring:
         )
 
     def _fire_access(self) -> FireAccess | None:
-        return None
+        match self.settings.auth:
+            case Auth.NONE:
+                return None
+            case Auth.API_KEY:
+                return KeyHoldersMay(self._may_fire)
+            case Auth.AGENTEX:
+                return ProviderSays(FireProviderClient(self._auth_url))
+
+    def _may_fire(self, names: Collection[str]) -> Collection[str]:
+        return self.store.run(lambda tx: tx.principals.may_fire(names))
 
     def _dispatch_rules(self) -> DispatchRules:
         return DispatchRules(

@@ -130,19 +130,32 @@ def test_migrate_says_in_one_line_that_the_server_is_away(monkeypatch: pytest.Mo
     assert "secret" not in answer.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "dev"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "example.org"])
 def test_the_api_refuses_to_listen_where_strangers_can_reach_it(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    command: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCHEDULES_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
     monkeypatch.setenv("SCHEDULES_API_HOST", host)
 
-    answer = CliRunner().invoke(main, ["serve"])
+    answer = CliRunner().invoke(main, [command])
 
     assert answer.exit_code == 1
     assert answer.output == (
-        f"schedules: SCHEDULES_API_HOST={host} can be reached from outside, and the API asks "
-        "nobody who they are. Let it listen on 127.0.0.1, behind something that does.\n"
+        f"schedules: SCHEDULES_API_HOST={host} can be reached from outside, and with "
+        "SCHEDULES_AUTH=none the API asks nobody who they are. Set SCHEDULES_AUTH=api_key "
+        "(keys: `schedules keys create`) or agentex, or let it listen on 127.0.0.1.\n"
+    )
+
+
+def test_the_agentex_mode_needs_to_know_whom_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHEDULES_AUTH", "agentex")
+
+    answer = CliRunner().invoke(main, ["serve"])
+
+    assert answer.exit_code == 1
+    assert answer.stderr == (
+        "schedules: SCHEDULES_AUTH=agentex needs SCHEDULES_AUTH_URL, the provider's origin\n"
     )
 
 

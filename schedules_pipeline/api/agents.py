@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from schedules_pipeline.api.access import Permitted
 from schedules_pipeline.api.agent_schemas import AgentRegister, AgentRow, RegisteredAgent
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
@@ -22,11 +23,12 @@ def register(body: AgentRegister, use: Use) -> RegisteredAgent:
 @router.get("")
 def list_agents(
     use: Use,
+    only: Permitted,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 50,
     page_number: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
 ) -> list[AgentRow]:
     """Newest first."""
-    agents = use.agents.list(limit=limit, offset=(page_number - 1) * limit)
+    agents = use.agents.list(limit=limit, offset=(page_number - 1) * limit, only=only)
     return [AgentRow.of(agent) for agent in agents]
 
 

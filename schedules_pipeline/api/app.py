@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from schedules_pipeline.api import (
     agents,
@@ -19,6 +19,7 @@ from schedules_pipeline.api import (
     schedules,
     tasks,
 )
+from schedules_pipeline.api.access import Authentication, authorize, require_needs
 from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
@@ -30,6 +31,24 @@ Recurring runs for AI agents. A schedule says when (a *cadence*) and what; the l
 says what became of every occurrence. Bodies are at most 1 MiB.
 """
 
+# `/fires/overdue` before `/fires/{fire_id}`: an id may be any text.
+ROUTERS = (
+    health.router,
+    clock.router,
+    agents.router,
+    browsing.router,
+    schedules.router,
+    audits.router,
+    edits.router,
+    ledger.router,
+    previews.router,
+    tasks.router,
+    backfills.router,
+    audits.fires,
+    ledger.fires,
+    edits.fires,
+)
+
 
 def create_app(wiring: Wiring) -> FastAPI:
     """The API on this process's parts; the database is opened with the first request."""
@@ -39,29 +58,17 @@ def create_app(wiring: Wiring) -> FastAPI:
         version=health.VERSION,
         responses=RESPONSES,
         lifespan=_lifespan,
+        dependencies=[Depends(authorize)],
     )
     app.state.use_cases = UseCases.of(wiring)
+    # The last one is the outermost: nothing is read of a body before it is known whose it is.
     app.add_middleware(BodyLimit)
+    app.add_middleware(Authentication)
     app.add_middleware(RequestLog)
     add_error_handlers(app)
-    for noun in (
-        health,
-        clock,
-        agents,
-        browsing,
-        schedules,
-        audits,
-        edits,
-        ledger,
-        previews,
-        tasks,
-        backfills,
-    ):
-        app.include_router(noun.router)
-    # `/fires/overdue` before `/fires/{fire_id}`: an id may be any text.
-    app.include_router(audits.fires)
-    app.include_router(ledger.fires)
-    app.include_router(edits.fires)
+    for router in ROUTERS:
+        require_needs(router)
+        app.include_router(router)
     return app
 
 

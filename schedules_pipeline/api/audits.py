@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from schedules_pipeline.api.access import Permitted
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
@@ -94,6 +95,7 @@ def audit_by_name(
 
 
 @fires.get("/overdue")
-def overdue(use: Use, limit: Limit = 100) -> OverdueFires:
+def overdue(use: Use, only: Permitted, limit: Limit = 100) -> OverdueFires:
     """Every fire past due and not final: under way, held back by a switch, or in trouble."""
-    return OverdueFires(fires=[FireRow.of(fire) for fire in use.audits.overdue(limit=limit)])
+    found = use.audits.overdue(limit=limit, only=only)
+    return OverdueFires(fires=[FireRow.of(fire) for fire in found])

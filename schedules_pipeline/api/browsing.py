@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from schedules_pipeline.api.access import Permitted
 from schedules_pipeline.api.dependencies import Principal, Use
 from schedules_pipeline.api.fields import STORABLE, Handle, Instant
 from schedules_pipeline.api.ledger import Page
@@ -31,14 +32,17 @@ class Wanted(BaseModel):
         default=None, description="Active, and due next before this instant."
     )
 
-    def to_filter(self, *, paused: bool | None = None) -> ScheduleFilter:
-        """As the use case wants it."""
+    def to_filter(
+        self, only: frozenset[str] | None, *, paused: bool | None = None
+    ) -> ScheduleFilter:
+        """As the use case wants it: none but those that the caller may use."""
         return ScheduleFilter(
             agent_id=self.agent_id,
             name=self.name,
             paused=paused,
             next_fire_before=self.next_fire_before,
             text=self.text,
+            only=only,
         )
 
     def says_nothing(self) -> bool:
@@ -95,11 +99,11 @@ class BulkEdit(BaseModel):
         default=False, description="Only say which would be changed."
     )
 
-    def to_filter(self) -> ScheduleFilter:
+    def to_filter(self, only: frozenset[str] | None) -> ScheduleFilter:
         """As the use case wants it. Errors: InvalidInput when it would fit all by mistake."""
         if self.filter.says_nothing() and not self.all:
             raise InvalidInput("filter", "says nothing; name what is wanted, or say `all: true`")
-        return self.filter.to_filter()
+        return self.filter.to_filter(only)
 
 
 class BulkDone(BaseModel):
@@ -122,10 +126,12 @@ class BulkDone(BaseModel):
 
 
 @router.get("")
-def list_across_agents(query: Annotated[ScheduleQuery, Query()], use: Use) -> ScheduleMatches:
+def list_across_agents(
+    query: Annotated[ScheduleQuery, Query()], use: Use, only: Permitted
+) -> ScheduleMatches:
     """Schedules of all agents. What is edited meanwhile may move when sorted by `updated_at`."""
     page = use.browser.list(
-        query.to_filter(paused=query.wants_paused()),
+        query.to_filter(only, paused=query.wants_paused()),
         query.sort,
         limit=query.limit,
         cursor=query.cursor,
@@ -137,14 +143,14 @@ def list_across_agents(query: Annotated[ScheduleQuery, Query()], use: Use) -> Sc
 
 
 @router.post("/pause")
-def pause_all(body: BulkEdit, use: Use, principal: Principal) -> BulkDone:
+def pause_all(body: BulkEdit, use: Use, principal: Principal, only: Permitted) -> BulkDone:
     """Pause those that fit and are active: 1,000 at most, each in a transaction of its own."""
-    done = use.browser.pause(body.to_filter(), principal, body.note, dry_run=body.dry_run)
+    done = use.browser.pause(body.to_filter(only), principal, body.note, dry_run=body.dry_run)
     return BulkDone.of(done, dry_run=body.dry_run)
 
 
 @router.post("/resume")
-def resume_all(body: BulkEdit, use: Use, principal: Principal) -> BulkDone:
+def resume_all(body: BulkEdit, use: Use, principal: Principal, only: Permitted) -> BulkDone:
     """Resume those that fit and are paused: 1,000 at most, each in a transaction of its own."""
-    done = use.browser.resume(body.to_filter(), principal, body.note, dry_run=body.dry_run)
+    done = use.browser.resume(body.to_filter(only), principal, body.note, dry_run=body.dry_run)
     return BulkDone.of(done, dry_run=body.dry_run)

@@ -6,12 +6,14 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.access_port import creator_of
 from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.browsing import Browser
 from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
+from schedules_pipeline.services.permitting import Permissions
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import Store
@@ -19,6 +21,9 @@ from schedules_pipeline.services.switching import Switches
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.wiring import Wiring
+
+PRINCIPAL = "schedules.principal"
+"""Where in a request's scope stands who asks; `api.access` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +43,24 @@ class UseCases:
     backfills: Backfills
     switches: Switches
     audits: Audits
+    permissions: Permissions
+
+    @property
+    def guarded(self) -> bool:
+        """Whether anybody is asked who they are, and what they may do."""
+        return self.wiring.guarded
 
     @classmethod
     def of(cls, wiring: Wiring, store: Store | None = None) -> "UseCases":
         """On this process's store, or on another that stands for it."""
         store = store or wiring.store
         editor, tasks = Editor(store, wiring.rules), Tasks(store)
+        permissions = Permissions(wiring.authorizer)
         return cls(
             wiring=wiring,
             store=store,
             agents=Agents(store),
-            schedules=Schedules(store, wiring.rules),
+            schedules=Schedules(store, wiring.rules, permissions),
             editor=editor,
             triggers=Triggers(store),
             ledger=Ledger(store, tasks.status),
@@ -58,6 +70,7 @@ class UseCases:
             backfills=Backfills(store),
             switches=Switches(store),
             audits=Audits(store),
+            permissions=permissions,
         )
 
     def on(self, store: Store) -> "UseCases":
@@ -71,10 +84,17 @@ async def _use_cases(request: Request) -> UseCases:
     return found
 
 
-async def _principal() -> JsonObject:
-    """Who asks. Nobody has to say so far."""
-    return {}
+async def _caller(request: Request) -> JsonObject:
+    found: JsonObject = request.scope[PRINCIPAL]
+    return found
+
+
+async def _principal(request: Request) -> JsonObject:
+    return creator_of(await _caller(request))
 
 
 Use = Annotated[UseCases, Depends(_use_cases)]
+Caller = Annotated[JsonObject, Depends(_caller)]
+"""Who asks, as whoever authenticated them says it: only for whoever authorizes them."""
 Principal = Annotated[JsonObject, Depends(_principal)]
+"""What may be kept of who asks: the creator of what is made, the actor in the history."""

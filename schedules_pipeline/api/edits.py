@@ -7,7 +7,7 @@ from functools import partial
 
 from fastapi import APIRouter
 
-from schedules_pipeline.api.dependencies import Principal, Use, UseCases
+from schedules_pipeline.api.dependencies import Caller, Principal, Use, UseCases
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND, STALE
 from schedules_pipeline.api.fields import Handle
 from schedules_pipeline.api.preconditions import IfMatch
@@ -24,6 +24,7 @@ from schedules_pipeline.api.schemas import (
 )
 from schedules_pipeline.domain.patching import patched
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.access_port import Resource, creator_of
 from schedules_pipeline.services.preconditions import Expected
 
 router = APIRouter(
@@ -157,18 +158,18 @@ def unskip(
 
 @router.delete("/{schedule_id}")
 def delete(
-    agent_id: Handle, schedule_id: Handle, use: Use, principal: Principal, expected: IfMatch
+    agent_id: Handle, schedule_id: Handle, use: Use, caller: Caller, expected: IfMatch
 ) -> Deleted:
     """Delete it. Its name is free at once; what is planned ends `skipped` when it is due."""
-    return _delete(use, agent_id, schedule_id, schedule_id, principal, expected)
+    return _delete(use, agent_id, schedule_id, schedule_id, caller, expected)
 
 
 @router.delete("/name/{name}")
 def delete_by_name(
-    agent_id: Handle, name: Handle, use: Use, principal: Principal, expected: IfMatch
+    agent_id: Handle, name: Handle, use: Use, caller: Caller, expected: IfMatch
 ) -> Deleted:
     """Delete the schedule that has this name now."""
-    return _delete(use, agent_id, use.editor.find(agent_id, name), name, principal, expected)
+    return _delete(use, agent_id, use.editor.find(agent_id, name), name, caller, expected)
 
 
 @fires.post("/{fire_id:path}/redrive")
@@ -228,10 +229,11 @@ def _delete(
     agent_id: str,
     schedule_id: str,
     addressed_as: str,
-    principal: JsonObject,
+    caller: JsonObject,
     expected: Expected,
 ) -> Deleted:
-    use.editor.delete(agent_id, schedule_id, principal, expected)
+    use.editor.delete(agent_id, schedule_id, creator_of(caller), expected)
+    use.permissions.forget(caller, Resource.schedule(agent_id, schedule_id))
     return Deleted(id=schedule_id, message=f"Run schedule '{addressed_as}' deleted successfully")
 
 

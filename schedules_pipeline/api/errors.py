@@ -9,7 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from schedules_pipeline.api.request_log import HEADER, request_id
-from schedules_pipeline.errors import InvalidInput, SchedulesError
+from schedules_pipeline.errors import (
+    InvalidInput,
+    ProviderTrouble,
+    SchedulesError,
+    TooManyFailures,
+    Unauthorized,
+)
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -30,6 +36,12 @@ class ErrorBody(BaseModel):
     data: None = None
 
 
+class Nobody(BaseModel):
+    """Whoever asks has not said who they are, or not credibly."""
+
+    detail: str
+
+
 class InvalidBody(BaseModel):
     """What in the request makes no sense, and what to write instead."""
 
@@ -43,9 +55,12 @@ def _documented(model: type[BaseModel], description: str) -> dict[str, Any]:
 
 
 RESPONSES: Responses = {
+    401: _documented(Nobody, "No credentials, or not credible ones (with SCHEDULES_AUTH)."),
+    403: _documented(ErrorBody, "You may see it, but not do this to it (with SCHEDULES_AUTH)."),
     408: _documented(ErrorBody, "The body took longer than 30 seconds to arrive."),
     413: _documented(ErrorBody, "The body is larger than 1 MiB."),
     422: _documented(InvalidBody, "The request makes no sense; the message names field and fix."),
+    429: _documented(ErrorBody, "Wrong credentials again and again; `Retry-After` says when."),
     503: _documented(ErrorBody, "The database is away, busy or not migrated; try again."),
 }
 BAD_REQUEST: Responses = {
@@ -68,11 +83,20 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, SchedulesError)
+    said = isinstance(error, ProviderTrouble) or error.http_status < 500 or error.http_status == 503
+    return rendered(error) if said else await _unexpected(request, error)
+
+
+def rendered(error: SchedulesError) -> Response:
+    """One that is written for whoever asked."""
     if isinstance(error, InvalidInput):
         return _invalid(str(error))
-    if error.http_status >= 500 and error.http_status != 503:
-        return await _unexpected(request, error)
-    return _plain(str(error), error.http_status)
+    if isinstance(error, Unauthorized):
+        return JSONResponse({"detail": str(error)}, status_code=401)
+    if isinstance(error, TooManyFailures):
+        return _plain(str(error), 429, {"retry-after": str(error.retry_after_seconds)})
+    again = REPEAT_IT if error.http_status in (409, 503) else None
+    return _plain(str(error), error.http_status, again)
 
 
 async def _invalid_request(_request: Request, error: Exception) -> Response:
@@ -115,11 +139,11 @@ def _invalid(message: str) -> Response:
     return JSONResponse(body, status_code=422)
 
 
-def _plain(message: str, status: int) -> Response:
+def _plain(message: str, status: int, headers: dict[str, str] | None) -> Response:
     return JSONResponse(
         {"message": _speakable(message), "code": status, "data": None},
         status_code=status,
-        headers=REPEAT_IT if status in (409, 503) else None,
+        headers=headers,
     )
 
 

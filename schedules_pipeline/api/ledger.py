@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from schedules_pipeline.api.access import Permitted
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
@@ -40,11 +41,17 @@ class FireQuery(Page):
     )
     to: Instant | None = Field(default=None, description="Nominal time, exclusive.")
 
-    def to_filter(self, agent_id: str | None = None, schedule_id: str | None = None) -> FireFilter:
-        """As the use case wants it."""
+    def to_filter(
+        self,
+        agent_id: str | None = None,
+        schedule_id: str | None = None,
+        only: frozenset[str] | None = None,
+    ) -> FireFilter:
+        """As the use case wants it; `only`: of no schedules but those that the caller may see."""
         return FireFilter(
             agent_id=agent_id,
             schedule_id=schedule_id,
+            only=only,
             states=frozenset(self.state),
             reasons=frozenset(self.reason),
             trigger_types=frozenset(self.trigger_type),
@@ -121,9 +128,9 @@ def list_changes(
 
 
 @fires.get("")
-def list_all_fires(query: Annotated[AllFiresQuery, Query()], use: Use) -> FireList:
+def list_all_fires(query: Annotated[AllFiresQuery, Query()], use: Use, only: Permitted) -> FireList:
     """The ledger of all schedules, deleted ones too. Pages may be short, as a schedule's."""
-    wanted = query.to_filter(query.agent_id, query.schedule_id)
+    wanted = query.to_filter(query.agent_id, query.schedule_id, only)
     return _list(use.ledger.all_fires(wanted, limit=query.limit, cursor=query.cursor))
 
 

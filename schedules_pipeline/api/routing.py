@@ -13,9 +13,10 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import to_json
 
-from schedules_pipeline.api.dependencies import Principal, UseCases
+from schedules_pipeline.api.dependencies import Caller, UseCases
 from schedules_pipeline.api.errors import IN_PROGRESS
 from schedules_pipeline.api.schemas import Schedule
+from schedules_pipeline.services.access_port import creator_of
 from schedules_pipeline.services.once import Attempt, answer_once, do_once
 from schedules_pipeline.services.store_port import Answer, Store
 
@@ -38,14 +39,16 @@ WITH_ETAG = {
 }
 
 
-async def _attempt(request: Request, principal: Principal, key: Key = None) -> Attempt | None:
+async def _attempt(request: Request, caller: Caller, key: Key = None) -> Attempt | None:
     """The request under its key, if it has one."""
     if key is None:
         return None
     asked = [request.method, request.url.path, request.url.query]
     body = await request.body()
     fingerprint = hashlib.sha256(json.dumps(asked).encode() + body).hexdigest()
-    whose = hashlib.sha256(json.dumps(principal, sort_keys=True).encode()).hexdigest()
+    # A provider may say something else of the same principal each time, such as when it logged in.
+    who = creator_of(caller) or caller
+    whose = hashlib.sha256(json.dumps(who, sort_keys=True).encode()).hexdigest()
     return Attempt(scope=whose, key=key, fingerprint=fingerprint)
 
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from schedules_pipeline.api.dependencies import Principal, Use
+from schedules_pipeline.api.access import Permitted
+from schedules_pipeline.api.dependencies import Caller, Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
 from schedules_pipeline.api.routing import Route
@@ -22,17 +23,21 @@ Limit = Annotated[int, Query(ge=1, le=1_000)]
 
 
 @router.post("", responses=BAD_REQUEST)
-def create(agent_id: Handle, body: ScheduleCreate, use: Use, principal: Principal) -> Schedule:
+def create(agent_id: Handle, body: ScheduleCreate, use: Use, caller: Caller) -> Schedule:
     """Create a schedule. What is due within the next minute or so is planned at once."""
-    return Schedule.of(use.schedules.create(agent_id, body.to_draft(), principal))
+    return Schedule.of(use.schedules.create(agent_id, body.to_draft(), caller))
 
 
 @router.get("")
 def list_schedules(
-    agent_id: Handle, use: Use, limit: Limit = 100, include_live: bool = False
+    agent_id: Handle,
+    use: Use,
+    only: Permitted,
+    limit: Limit = 100,
+    include_live: bool = False,
 ) -> ScheduleList:
     """Newest first. With `include_live`, the first 200 carry live data."""
-    found = use.schedules.list(agent_id, limit=limit, live=include_live)
+    found = use.schedules.list(agent_id, limit=limit, live=include_live, only=only)
     return ScheduleList(run_schedules=[Schedule.of(each) for each in found], total=len(found))
 
 

@@ -1,7 +1,6 @@
 """Which ports are free."""
 
 import socket
-from ipaddress import ip_address
 
 HOST = "127.0.0.1"
 
@@ -25,11 +24,3 @@ def is_taken(host: str, port: int) -> bool:
         except OSError:
             return True
     return False
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that address."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

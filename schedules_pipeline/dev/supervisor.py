@@ -57,6 +57,7 @@ def run(
 
     Errors: StartupError when it cannot start; then nothing is left running.
     """
+    settings.require_guarded()
     voice = voice or Voice()
     home = Home.make(settings.home)
     with home.locked():

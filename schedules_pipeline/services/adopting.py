@@ -1,7 +1,8 @@
-"""Schedules that nobody is known to have made: made while `SCHEDULES_AUTH` was `none`.
+"""Schedules whose creator cannot be asked about any more, and who takes them over.
 
-Once keys are asked for, nobody can be asked about their creator, so their fires are skipped. That
-must not come as a surprise, nor cost the schedules: a principal may be made their creator.
+A schedule that was made while `SCHEDULES_AUTH` was `none` has no creator; a principal may be
+revoked for good. Once keys are asked for, the fires of both are skipped: that must not cost the
+schedules.
 """
 
 from schedules_pipeline.domain.schedule import JsonObject
@@ -10,9 +11,11 @@ from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.outcomes import SYSTEM
 from schedules_pipeline.services.store_port import Store
 
+NOBODY: JsonObject = {}
+
 
 class Adoption:
-    """What an operator does when switching to `SCHEDULES_AUTH=api_key`."""
+    """What an operator does under `SCHEDULES_AUTH=api_key`."""
 
     def __init__(self, store: Store, editor: Editor) -> None:
         self._store = store
@@ -20,10 +23,11 @@ class Adoption:
 
     def ownerless(self) -> int:
         """How many active schedules have no creator."""
-        return len(self._store.run(lambda tx: tx.schedules.without_creator()))
+        return len(self._store.run(lambda tx: tx.schedules.made_by(NOBODY)))
 
-    def adopt(self, principal: str) -> int:
-        """Make the principal their creator; returns how many there were. Again: none.
+    def adopt(self, principal: str, giver: str | None = None) -> int:
+        """Make the principal the creator of all active schedules that have none, or of those that
+        another principal made; returns how many there were. Again: none.
 
         Each is an edit of its own, in its history. Errors: Rejected when the principal may not
         start tasks itself.
@@ -33,13 +37,21 @@ class Adoption:
                 f"Principal '{principal}' may not start tasks: it must be an editor or admin with "
                 "a valid key (`schedules keys create`)."
             )
-        creator = {"principal_type": "api_key", "user_id": principal}
-        found = self._store.run(lambda tx: tx.schedules.without_creator())
-        return sum(self._adopt(agent_id, each, creator) for agent_id, each in found)
+        before = NOBODY if giver is None else _principal(giver)
+        found = self._store.run(lambda tx: tx.schedules.made_by(before))
+        creators = before, _principal(principal)
+        return sum(self._hand_over(agent_id, each, creators) for agent_id, each in found)
 
-    def _adopt(self, agent_id: str, schedule_id: str, creator: JsonObject) -> bool:
-        note = "It had no creator."
+    def _hand_over(
+        self, agent_id: str, schedule_id: str, creators: tuple[JsonObject, JsonObject]
+    ) -> bool:
+        note = "Its creator was changed by an operator."
         try:
-            return self._editor.adopt(agent_id, schedule_id, creator, SYSTEM, note)
+            return self._editor.hand_over(agent_id, schedule_id, creators, SYSTEM, note)
         except NotFound:  # deleted meanwhile
             return False
+
+
+def _principal(name: str) -> JsonObject:
+    """As `access.keys` makes it of a key, and a schedule keeps it."""
+    return {"principal_type": "api_key", "user_id": name}

@@ -1,6 +1,6 @@
 """The audit of a schedule: every occurrence of a stretch with its end, and every hole."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.cadence import MAX_JITTER_SECONDS
@@ -48,9 +48,12 @@ class Audits:
         # Occurrences are searched with no transaction open.
         return cover_span(*self._store.run(read))
 
-    def overdue(self, *, limit: int) -> Sequence[Fire]:
-        """Every fire past due and not final, earliest first: under way, held, or in trouble."""
-        return self._store.run(lambda tx: tx.audit.overdue(limit=limit))
+    def overdue(self, *, limit: int, only: Collection[str] | None = None) -> Sequence[Fire]:
+        """Every fire past due and not final, earliest first: under way, held, or in trouble.
+
+        `only`: of no schedules but these (by id).
+        """
+        return self._store.run(lambda tx: tx.audit.overdue(limit=limit, only=only))
 
     def count_overdue(self) -> int:
         """How many there are; counted up to 1,000."""

@@ -100,15 +100,27 @@ class Editor:
         """Resume it; False, and nothing is written, when it is active already."""
         return self._edit(agent_id, schedule_id, _resumed, "resume", actor, note, idle=_is_active)
 
-    def adopt(
-        self, agent_id: str, schedule_id: str, creator: JsonObject, actor: JsonObject, note: str
+    def hand_over(
+        self,
+        agent_id: str,
+        schedule_id: str,
+        creators: tuple[JsonObject, JsonObject],
+        actor: JsonObject,
+        note: str,
     ) -> bool:
-        """Make it `creator`'s; False, and nothing is written, when it is somebody's already."""
+        """From one creator to another; False, and nothing is written, when it is not the first's
+        any more."""
+        giver, taker = creators
 
-        def adopted(schedule: Schedule) -> Schedule:
-            return replace(schedule, creator_principal=creator)
+        def handed_over(schedule: Schedule) -> Schedule:
+            return replace(schedule, creator_principal=taker)
 
-        return self._edit(agent_id, schedule_id, adopted, "update", actor, note, idle=_has_creator)
+        def is_not_the_givers(schedule: Schedule) -> bool:
+            return schedule.creator_principal != giver
+
+        return self._edit(
+            agent_id, schedule_id, handed_over, "update", actor, note, idle=is_not_the_givers
+        )
 
     def delete(
         self, agent_id: str, schedule_id: str, actor: JsonObject, expected: Expected = ANY
@@ -302,10 +314,6 @@ def _resumed(schedule: Schedule) -> Schedule:
 
 def _is_paused(schedule: Schedule) -> bool:
     return schedule.paused
-
-
-def _has_creator(schedule: Schedule) -> bool:
-    return bool(schedule.creator_principal)
 
 
 def _is_active(schedule: Schedule) -> bool:

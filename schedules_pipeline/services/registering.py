@@ -1,7 +1,7 @@
 """Agents: who can be given tasks."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
@@ -48,9 +48,11 @@ class Agents:
             raise NotFound(f"Item with name '{name}' does not exist.")
         return agent
 
-    def list(self, *, limit: int, offset: int) -> Sequence[Agent]:
-        """Newest first."""
-        return self._store.run(lambda tx: tx.agents.list(limit=limit, offset=offset))
+    def list(
+        self, *, limit: int, offset: int, only: Collection[str] | None = None
+    ) -> Sequence[Agent]:
+        """Newest first; `only`: none but these (by id)."""
+        return self._store.run(lambda tx: tx.agents.list(limit=limit, offset=offset, only=only))
 
 
 def require_agent(tx: Transaction, agent_id: str) -> Agent:

@@ -111,10 +111,14 @@ class RecordedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FireFilter:
-    """Which fires are wanted; nothing said: all. Nominal times in [from_at, to_at)."""
+    """Which fires are wanted; nothing said: all. Nominal times in [from_at, to_at).
+
+    `only`: of no schedules but these (by id); whoever asks may not see others.
+    """
 
     agent_id: str | None = None
     schedule_id: str | None = None
+    only: frozenset[str] | None = None
     states: frozenset[FireState] = frozenset()
     reasons: frozenset[FireReason] = frozenset()
     trigger_types: frozenset[TriggerType] = frozenset()
@@ -132,13 +136,14 @@ class FiresFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleFilter:
-    """Which active schedules are wanted; nothing said: all."""
+    """Which active schedules are wanted; nothing said: all. `only`: none but these (by id)."""
 
     agent_id: str | None = None
     name: str | None = None
     paused: bool | None = None
     next_fire_before: datetime | None = None
     text: str | None = None
+    only: frozenset[str] | None = None
 
 
 class ScheduleOrder(StrEnum):
@@ -425,10 +430,16 @@ class AgentRepository(Protocol):
         """The agent and the database's clock, with one statement."""
 
     def get_by_name(self, name: str) -> Agent | None: ...
+    def get_by_key_hash(self, key_hash: str) -> Agent | None:
+        """The agent that was given the key with this SHA-256 (hex), unless it is deleted."""
+
     def find(self, agent_ids: Collection[str]) -> Mapping[str, Agent]:
         """Those of them that there are, by id."""
 
-    def list(self, *, limit: int, offset: int) -> Sequence[Agent]: ...
+    def list(
+        self, *, limit: int, offset: int, only: Collection[str] | None = None
+    ) -> Sequence[Agent]:
+        """Newest first; `only`: none but these (by id)."""
 
 
 class ScheduleRepository(Protocol):
@@ -453,11 +464,13 @@ class ScheduleRepository(Protocol):
         """An active one, whoever's it is."""
 
     def get_by_name(self, agent_id: str, name: str) -> Schedule | None: ...
-    def list(self, agent_id: str, *, limit: int) -> Sequence[Schedule]:
-        """Active ones, newest first."""
+    def list(
+        self, agent_id: str, *, limit: int, only: Collection[str] | None = None
+    ) -> Sequence[Schedule]:
+        """Active ones, newest first; `only`: none but these (by id)."""
 
-    def without_creator(self) -> Sequence[tuple[str, str]]:
-        """Agent and id of the active ones that nobody is known to have made."""
+    def made_by(self, creator: JsonObject) -> Sequence[tuple[str, str]]:
+        """Agent and id of the active ones whose creator is this one."""
 
     def update(self, schedule: Schedule) -> Schedule | None:
         """Write an edit under the next version; None: its name is another active one's."""
@@ -766,6 +779,9 @@ class BackfillRepository(Protocol):
 
     def insert(self, backfill: Backfill, actor: JsonObject) -> None: ...
     def get(self, backfill_id: str) -> Backfill | None: ...
+    def owner(self, backfill_id: str) -> tuple[str, str] | None:
+        """The ids of the agent and the schedule that it is for, deleted ones too."""
+
     def being_fed(self, limit: int) -> Sequence[Backfill]: ...
 
     def standing(self, schedule_id: str, nominals: Sequence[datetime]) -> Sequence[str]:
@@ -841,8 +857,8 @@ class AuditRepository(Protocol):
         self, schedule_id: str, *, since: datetime, until: datetime, limit: int
     ) -> Sequence[Gap]: ...
 
-    def overdue(self, *, limit: int) -> Sequence[Fire]:
-        """Fires past due and not final, of all schedules, earliest first."""
+    def overdue(self, *, limit: int, only: Collection[str] | None = None) -> Sequence[Fire]:
+        """Fires past due and not final, earliest first; `only`: of no schedules but these."""
 
 
 class TaskRepository(Protocol):

@@ -64,6 +64,21 @@ class PostgresAgents:
         ).first()
         return None if row is None else agent_from(row)
 
+    def get_by_key_hash(self, key_hash: str) -> Agent | None:
+        """The agent that was given the key with this SHA-256 (hex), unless it is deleted.
+
+        Hashes are compared, not keys: how long it takes says nothing about a key.
+        """
+        row = self._connection.execute(
+            text(f"""
+                select {AGENT_COLUMNS} from agents a
+                where sha256(convert_to(a.api_key, 'UTF8')) = decode(:hash, 'hex')
+                  and a.status <> 'Deleted'
+            """),  # noqa: S608 - a constant of ours
+            {"hash": key_hash},
+        ).first()
+        return None if row is None else agent_from(row)
+
     def find(self, agent_ids: Collection[str]) -> Mapping[str, Agent]:
         """Those of them that there are, by id."""
         rows = self._connection.execute(
@@ -72,14 +87,17 @@ class PostgresAgents:
         )
         return {row.agent_id: agent_from(row) for row in rows}
 
-    def list(self, *, limit: int, offset: int) -> Sequence[Agent]:
-        """Newest first."""
+    def list(
+        self, *, limit: int, offset: int, only: Collection[str] | None = None
+    ) -> Sequence[Agent]:
+        """Newest first; `only`: none but these (by id)."""
+        these = "" if only is None else "where a.id = any(:only)"
         rows = self._connection.execute(
             text(f"""
-                select {AGENT_COLUMNS} from agents a
+                select {AGENT_COLUMNS} from agents a {these}
                 order by a.created_at desc, a.id limit :limit offset :offset
             """),  # noqa: S608 - a constant of ours
-            {"limit": limit, "offset": offset},
+            {"limit": limit, "offset": offset, "only": sorted(only or ())},
         )
         return [agent_from(row) for row in rows]
 

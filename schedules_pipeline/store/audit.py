@@ -1,6 +1,6 @@
 """What the audit reads: the change history, the clock, fires and gaps of a stretch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -111,17 +111,19 @@ class PostgresAudit:
             Gap(from_at=row.from_at, to_at=row.to_at, reason=GapReason(row.reason)) for row in rows
         ]
 
-    def overdue(self, *, limit: int) -> Sequence[Fire]:
+    def overdue(self, *, limit: int, only: Collection[str] | None = None) -> Sequence[Fire]:
         """Past due and not final. Open fires are in unsettled slices only."""
+        these = "" if only is None else "and f.schedule_id = any(:only)"
         rows = self._connection.execute(
             text(f"""
                 select {FIRE_COLUMNS} from fires f
                 where f.slice_key = any(array(
                         select slice_key from slices where settled_at is null))
                   and f.finished_at is null and f.due_at <= statement_timestamp()
+                  {these}
                 order by f.due_at, f.id limit :most
             """),  # noqa: S608 - a constant of ours
-            {"most": limit},
+            {"most": limit, "only": sorted(only or ())},
         )
         return [fire_from(row) for row in rows]
 

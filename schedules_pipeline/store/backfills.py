@@ -67,6 +67,18 @@ class PostgresBackfills:
         ).first()
         return None if row is None else _backfill(row)
 
+    def owner(self, backfill_id: str) -> tuple[str, str] | None:
+        """The ids of the agent and the schedule that it is for, deleted ones too."""
+        row = self._connection.execute(
+            text("""
+                select s.agent_id, s.id from backfills b
+                join agent_run_schedules s on s.id = b.schedule_id
+                where b.id = :id
+            """),
+            {"id": backfill_id},
+        ).first()
+        return None if row is None else (row.agent_id, row.id)
+
     def being_fed(self, limit: int) -> Sequence[Backfill]:
         """Those that are not in the ledger as a whole yet, oldest first."""
         rows = self._connection.execute(

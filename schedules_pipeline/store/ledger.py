@@ -83,6 +83,7 @@ class PostgresLedger:
             {
                 "agent_id": wanted.agent_id,
                 "schedule_id": wanted.schedule_id,
+                "only": sorted(wanted.only or ()),
                 "from_at": wanted.from_at,
                 "to_at": wanted.to_at,
                 "nominal": nominal,
@@ -136,6 +137,7 @@ class PostgresLedger:
                 "paused": wanted.paused,
                 "next_fire_before": wanted.next_fire_before,
                 "text": _pattern(wanted.text or ""),
+                "only": sorted(wanted.only or ()),
                 "value": value,
                 "id": schedule_id,
                 "limit": limit,
@@ -157,6 +159,7 @@ def _place(wanted: FireFilter, after: tuple[datetime, str] | None) -> str:
     parts = {
         "f.agent_id = :agent_id": wanted.agent_id,
         "f.schedule_id = :schedule_id": wanted.schedule_id,
+        "f.schedule_id = any(:only)": wanted.only,
         "f.nominal_at >= :from_at": wanted.from_at,
         "f.nominal_at < :to_at": wanted.to_at,
         "f.nominal_at <= :nominal and (f.nominal_at < :nominal or f.id > :fire_id)": after,
@@ -170,6 +173,7 @@ def _conditions(wanted: ScheduleFilter) -> list[str]:
         "s.name = :name": wanted.name,
         "s.paused = :paused": wanted.paused,
         NEXT_FIRE_BEFORE: wanted.next_fire_before,
+        "s.id = any(:only)": wanted.only,
         "(s.name ilike :text or s.description ilike :text)": wanted.text,
     }
     return ["s.deleted_at is null", *(part for part, value in parts.items() if value is not None)]

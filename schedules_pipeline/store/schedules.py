@@ -154,25 +154,30 @@ class PostgresSchedules:
         """The active one of that name."""
         return self._one("s.agent_id = :agent_id and s.name = :key", agent_id, name)
 
-    def list(self, agent_id: str, *, limit: int) -> Sequence[Schedule]:
-        """Active ones, newest first."""
+    def list(
+        self, agent_id: str, *, limit: int, only: Collection[str] | None = None
+    ) -> Sequence[Schedule]:
+        """Active ones, newest first; `only`: none but these (by id)."""
+        these = "" if only is None else "and s.id = any(:only)"
         rows = self._connection.execute(
             text(f"""
                 select {SCHEDULE_COLUMNS} from agent_run_schedules s
-                where s.agent_id = :agent_id and s.deleted_at is null
+                where s.agent_id = :agent_id and s.deleted_at is null {these}
                 order by s.created_at desc, s.id limit :limit
             """),  # noqa: S608 - a constant of ours
-            {"agent_id": agent_id, "limit": limit},
+            {"agent_id": agent_id, "limit": limit, "only": sorted(only or ())},
         )
         return [schedule_from(row) for row in rows]
 
-    def without_creator(self) -> Sequence[tuple[str, str]]:
-        """Agent and id of the active ones that nobody is known to have made."""
+    def made_by(self, creator: JsonObject) -> Sequence[tuple[str, str]]:
+        """Agent and id of the active ones whose creator is this one."""
         rows = self._connection.execute(
             text("""
                 select agent_id, id from agent_run_schedules
-                where creator_principal = '{}' and deleted_at is null order by id
-            """)
+                where creator_principal = cast(:creator as jsonb) and deleted_at is null
+                order by id
+            """),
+            {"creator": _json(creator)},
         )
         return [(row.agent_id, row.id) for row in rows]
 

@@ -114,5 +114,5 @@ def test_the_openapi_document_states_version_limits_and_error_shapes(client: htt
     assert "HTTPValidationError" not in schemas
     create = document["paths"]["/agents/{agent_id}/schedules"]["post"]
     assert create["responses"].keys() == {
-        "200", "400", "404", "408", "409", "413", "422", "503",
+        "200", "400", "401", "403", "404", "408", "409", "413", "422", "429", "503",
     }  # fmt: skip

@@ -1,10 +1,10 @@
-"""Schedules of nobody become somebody's: each once, with its history, and fire on."""
+"""Schedules of nobody, or of who left, become somebody's: each once, and they fire on."""
 
 from hashlib import sha256
 
 import pytest
 
-from schedules_pipeline.access.fire_time import KeyHoldersMay
+from schedules_pipeline.access.fire_keys import KeyHoldersMay
 from schedules_pipeline.errors import Rejected
 from schedules_pipeline.services.adopting import Adoption
 from schedules_pipeline.services.editing import Editor
@@ -19,6 +19,7 @@ from tests.ledger import (
     delete_schedule,
     past_slice,
     query,
+    seconds,
     see_fire,
 )
 from tests.services.working import Platform, work_alone
@@ -62,7 +63,7 @@ def test_an_adoption_is_in_the_history_and_changes_nothing_else(
     assert (change.schedule_id, change.version, change.note) == (
         schedule.id,
         2,
-        "It had no creator.",
+        "Its creator was changed by an operator.",
     )
     moved = {
         name
@@ -71,6 +72,18 @@ def test_an_adoption_is_in_the_history_and_changes_nothing_else(
     }
     assert moved == {"creator_principal"}
     assert query(store, "select * from schedule_clock") == clock
+
+
+def test_what_one_principal_made_is_handed_over_to_another(
+    store: PostgresStore, adoption: Adoption
+) -> None:
+    gone = OPS | {"user_id": "gone"}
+    handed_over, anns = (a_schedule(store, creator_principal=each) for each in (gone, ANN))
+    nobodys = a_schedule(store)
+    assert (adoption.adopt("ops", "gone"), adoption.adopt("ops", "gone")) == (1, 0)
+    kept = query(store, "select id, creator_principal from agent_run_schedules")
+    creators = {handed_over.id: OPS, anns.id: ANN, nobodys.id: {}}
+    assert dict(tuple(row) for row in kept) == creators
 
 
 @pytest.mark.parametrize("principal", ["viewer", "nobody"])
@@ -87,7 +100,7 @@ def test_an_adopted_schedule_fires_on(store: PostgresStore, adoption: Adoption) 
     schedule = a_schedule(store, stopped=True)
     key = past_slice(store)
     access = KeyHoldersMay(lambda names: store.run(lambda tx: tx.principals.may_fire(names)))
-    before = a_fire(store, schedule, key, database_now(store))
+    before = a_fire(store, schedule, key, database_now(store) - seconds(2))
     work_alone(store, key, Platform(), access=access)
     adoption.adopt("ops")
     after = a_fire(store, schedule, key, database_now(store))

@@ -7,9 +7,10 @@ from hashlib import sha256
 import pytest
 from sqlalchemy import event
 
-from schedules_pipeline.access.fire_time import KeyHoldersMay
+from schedules_pipeline.access.fire_keys import KeyHoldersMay
+from schedules_pipeline.access.fire_provider import ProviderSays
 from schedules_pipeline.delivery.acp import Timeouts
-from schedules_pipeline.delivery.fire_access import ProviderAccess, ProviderLimits
+from schedules_pipeline.delivery.fire_provider import FireProviderClient, Patience
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.domain.policies import OverlapPolicy, Policies
@@ -111,7 +112,8 @@ def test_a_revoked_creators_schedule_stops_at_its_next_occurrence(
     assert end.error == (
         f"The schedule's creator, principal 'ci', may not execute agent {schedule.agent_id}: it "
         "is revoked, is neither editor nor admin, or has no key that is still valid. Make it a "
-        "key (`schedules keys create`), or make the schedule anew with another principal's."
+        "key (`schedules keys create`), or hand its schedules over (`schedules keys adopt "
+        "--principal NAME --from ci`)."
     )
     assert len(inputs(recorder, [before])) == 1
     assert not tasks_made(recorder, [after])
@@ -127,8 +129,8 @@ def test_a_revoked_creators_schedule_stops_at_its_next_occurrence(
     [
         (
             {},
-            "The schedule has no creator: it was made while SCHEDULES_AUTH was 'none'. Say whose "
-            "it is: `schedules keys adopt --principal NAME` gives such schedules to a principal.",
+            "The schedule has no creator: it was made while SCHEDULES_AUTH was 'none'. `schedules "
+            "keys adopt --principal NAME` makes a principal the creator of all such schedules.",
         ),
         (
             ANN,
@@ -279,7 +281,9 @@ def test_a_denied_fire_lets_the_next_go_that_waits_for_it(store: PostgresStore) 
 
 # --- creators that a provider knows ---------------------------------------------------------------
 
-LIMITS = ProviderLimits(connect=0.5, answer=0.5)
+
+def by_provider(url: str, answer: float = 0.5) -> ProviderSays:
+    return ProviderSays(FireProviderClient(url, Patience(answer=answer)))
 
 
 def test_a_provider_that_denies_the_task_leaves_it_without_input_and_known(
@@ -290,7 +294,7 @@ def test_a_provider_that_denies_the_task_leaves_it_without_input_and_known(
     key = past_slice(store)
     fire = a_fire(store, schedule, key, database_now(store))
     with a_provider(answers={"update": (403, b'{"detail": "ann left"}')}) as provider:
-        work_alone(store, key, local(store), access=ProviderAccess(provider.url, LIMITS))
+        work_alone(store, key, local(store), access=by_provider(provider.url))
         end = see_fire(store, fire)
         assert provider.said() == [
             f"check agent {agent.id} execute",
@@ -319,7 +323,7 @@ def test_a_provider_without_an_answer_is_asked_again_and_then_the_fire_goes_out_
             assert see_fire(store, fire).state == "claimed"
             provider.answers.clear()
 
-        access = ProviderAccess(provider.url, LIMITS)
+        access = by_provider(provider.url)
         work_alone(
             store,
             key,
@@ -339,12 +343,11 @@ def test_five_times_without_an_answer_is_a_failure_that_says_so(store: PostgresS
     fire = a_fire(store, schedule, key, database_now(store))
     platform = Platform()
     with a_provider(answers={"execute": (502, b"")}) as provider:
-        work_alone(store, key, platform, access=ProviderAccess(provider.url, LIMITS))
+        work_alone(store, key, platform, access=by_provider(provider.url))
         assert len(provider.calls) == 5
-        where = provider.url.removeprefix("http://")
     end = see_fire(store, fire)
     assert (end.state, end.reason, end.attempts) == ("failed", "access_unavailable", 5)
-    assert end.error == f"The authorization provider at {where} answered HTTP 502."
+    assert end.error == "The authorization provider answered /v1/authz/check with 502."
     assert platform.created == []
 
 
@@ -370,7 +373,7 @@ def test_a_provider_that_hangs_over_one_creator_delays_no_other_of_the_same_agen
             provider.answers["ann"] = (403, b"gone")
             provider.over.set()
 
-        access = ProviderAccess(provider.url, ProviderLimits(answer=6))
+        access = by_provider(provider.url, answer=6)
         work_alone(store, key, local(store), access=access, beside=bobs_goes_out)
     assert see_fire(store, fine).state == "delivered"
     assert {see_fire(store, fire).reason for fire in hung} == {"permission_denied"}

@@ -1,12 +1,13 @@
 """Who may do what, at fire time, with `SCHEDULES_AUTH=api_key`: creators that hold our own keys.
 
-With `agentex` the provider is asked, by `delivery.fire_access`; with `none` nobody is.
+With `agentex` a provider is asked, by `access.fire_provider`; with `none` nobody is.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
+from schedules_pipeline.access.keys import Scheme
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import PermissionDenied, Unavailable
 from schedules_pipeline.services.access_port import Operation, Resource
@@ -43,7 +44,8 @@ class KeyHoldersMay:
                 f"The schedule's creator, principal {name!r}, may not {operation.value} "
                 f"{resource.type.value} {resource.selector}: it is revoked, is neither editor nor "
                 "admin, or has no key that is still valid. Make it a key (`schedules keys "
-                "create`), or make the schedule anew with another principal's."
+                "create`), or hand its schedules over (`schedules keys adopt --principal NAME "
+                f"--from {name}`)."
             )
 
     async def register(self, creator: JsonObject, task: Resource, agent: Resource) -> None:
@@ -67,11 +69,11 @@ def _holder(creator: JsonObject) -> str:
     """The principal's name. Errors: PermissionDenied when the creator holds no key of ours."""
     if not creator:
         raise PermissionDenied(
-            "The schedule has no creator: it was made while SCHEDULES_AUTH was 'none'. Say whose "
-            "it is: `schedules keys adopt --principal NAME` gives such schedules to a principal."
+            "The schedule has no creator: it was made while SCHEDULES_AUTH was 'none'. `schedules "
+            "keys adopt --principal NAME` makes a principal the creator of all such schedules."
         )
     name = creator.get("user_id")
-    if creator.get("principal_type") != "api_key" or not isinstance(name, str):
+    if creator.get("principal_type") != Scheme.API_KEY or not isinstance(name, str):
         raise PermissionDenied(
             "The schedule's creator holds no key: it was made under another SCHEDULES_AUTH. Make "
             "the schedule anew with a key."

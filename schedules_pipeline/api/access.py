@@ -1,0 +1,107 @@
+"""Who asks, and whether they may: before anything else is looked at.
+
+A request without a name goes no further than the paths that are open to all; its body is not even
+read. What the route needs (`api.needs`) is asked before its function is called.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+
+from schedules_pipeline.api.body_limit import App, Receive, Scope, Send
+from schedules_pipeline.api.dependencies import PRINCIPAL, Caller, Use, UseCases
+from schedules_pipeline.api.errors import rendered
+from schedules_pipeline.api.fields import Handle
+from schedules_pipeline.api.needs import NEEDS, OPEN, Among, On, OnAll, Open
+from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.errors import SchedulesError
+from schedules_pipeline.services.access_port import Presented
+from schedules_pipeline.services.locating import Locator, Subject
+
+HANDLE: TypeAdapter[str] = TypeAdapter(Handle)
+
+
+class Authentication:
+    """ASGI middleware: who asks is written into the scope, or the request is refused."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the ASGI specification."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        use: UseCases = scope["app"].state.use_cases
+        try:
+            scope[PRINCIPAL] = await _authenticated(use, scope)
+        except SchedulesError as error:
+            return await rendered(error)(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+async def _authenticated(use: UseCases, scope: Scope) -> JsonObject:
+    if not use.guarded or (scope["method"], scope["path"]) in OPEN:
+        return {}
+    return await run_sync(use.wiring.authenticator.authenticate, _presented(scope))
+
+
+def _presented(scope: Scope) -> Presented:
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    client = scope.get("client")
+    return Presented(headers=headers, source=client[0] if client else "")
+
+
+async def authorize(request: Request, use: Use, principal: Caller) -> None:
+    """A dependency of every route: whoever asks may do what the route is for.
+
+    Errors: NotFound, PermissionDenied, and those of the authorizer.
+    """
+    need = NEEDS[request.method, request.scope["route"].path]
+    if not use.guarded or isinstance(need, Open):
+        return
+    if isinstance(need, On):
+        given = {k: HANDLE.validate_python(v) for k, v in request.path_params.items()}
+        await run_sync(_require, use, principal, need, given)
+    elif isinstance(need, OnAll):
+        await run_sync(use.permissions.require_any, principal, need.resource, need.operation)
+
+
+async def permitted(request: Request, use: Use, principal: Caller) -> frozenset[str] | None:
+    """Ids of the things that the caller may do this to; None: all of them."""
+    need = NEEDS[request.method, request.scope["route"].path]
+    assert isinstance(need, Among), "routes were checked when the application was made"
+    if not use.guarded:
+        return None
+    return await run_sync(use.permissions.ids, principal, need.kind, need.operation)
+
+
+Permitted = Annotated[frozenset[str] | None, Depends(permitted)]
+
+
+def require_needs(router: APIRouter) -> None:
+    """Errors: LookupError, naming the route of which nobody has said what it needs."""
+    for route in router.routes:
+        assert isinstance(route, APIRoute)
+        for method in route.methods or ():
+            need = NEEDS.get((method, route.path))
+            if need is None:
+                raise LookupError(f"{method} {route.path} has no line in api/needs.py")
+            if isinstance(need, Among) != (permitted in _calls(route.dependant)):
+                raise LookupError(f"{method} {route.path}: Among and Permitted go together")
+
+
+def _calls(dependant: Dependant) -> set[Any]:
+    return {each.call for each in dependant.dependencies}
+
+
+def _require(use: UseCases, principal: JsonObject, need: On, given: Mapping[str, str]) -> None:
+    subject: Subject = need.find(Locator(use.store), given)
+    use.permissions.require(principal, subject.resource, need.operation, subject.absent)

@@ -1,0 +1,153 @@
+"""What each route needs: one line for each. An application with a route without one is not made.
+
+The operations on resources are those of the Agentex contract; which role has them under
+`SCHEDULES_AUTH=api_key` says `access.keys.RIGHTS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from schedules_pipeline.services import locating
+from schedules_pipeline.services.access_port import Operation, Resource, ResourceType
+from schedules_pipeline.services.locating import Locator, Subject
+
+Values = Mapping[str, str]
+"""Of the route's path, by name."""
+Find = Callable[[Locator, Values], Subject]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Nobody is asked who they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Whoever can say who they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class On:
+    """The right to do this to the one thing that the request is about."""
+
+    operation: Operation
+    find: Find
+
+
+@dataclass(frozen=True, slots=True)
+class OnAll:
+    """The right to do this to what is no single thing."""
+
+    operation: Operation
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The route shows or changes only those things to which one may do this; none is no error.
+
+    Its function takes `api.access.Permitted`, and keeps to it.
+    """
+
+    operation: Operation
+    kind: ResourceType
+
+
+Need = Open | Known | On | OnAll | Among
+
+
+def _agent(locator: Locator, given: Values) -> Subject:
+    if "agent_name" in given:
+        return locator.agent_named(given["agent_name"])
+    return locating.agent(given["agent_id"])
+
+
+def _schedule(locator: Locator, given: Values) -> Subject:
+    if "name" in given:
+        return locator.schedule_named(given["agent_id"], given["name"])
+    return locating.schedule(given["agent_id"], given["schedule_id"])
+
+
+def _task(locator: Locator, given: Values) -> Subject:
+    if "task_name" in given:
+        return locator.task_named(given["task_name"])
+    return locating.task(given["task_id"])
+
+
+def _schedule_of_fire(locator: Locator, given: Values) -> Subject:
+    return locator.schedule_of_fire(given["fire_id"])
+
+
+def _schedule_of_backfill(locator: Locator, given: Values) -> Subject:
+    return locator.schedule_of_backfill(given["backfill_id"])
+
+
+READ, UPDATE = Operation.READ, Operation.UPDATE
+ONE, NAMED = (
+    "/agents/{agent_id}/schedules/{schedule_id}",
+    "/agents/{agent_id}/schedules/name/{name}",
+)
+FIRE = "/fires/{fire_id:path}"
+
+NEEDS: Mapping[tuple[str, str], Need] = {
+    ("GET", "/healthz"): Open(),
+    ("GET", "/readyz"): Open(),
+    # An agent that starts knows no key yet; it is given one here.
+    ("POST", "/agents/register"): Open(),
+    ("GET", "/agents"): Among(READ, ResourceType.AGENT),
+    ("GET", "/agents/{agent_id}"): On(READ, _agent),
+    ("GET", "/agents/name/{agent_name}"): On(READ, _agent),
+    ("GET", "/clock"): Known(),
+    ("PUT", "/clock"): OnAll(UPDATE, Resource.all_agents()),
+    ("GET", "/agents/{agent_id}/clock"): On(READ, _agent),
+    ("PUT", "/agents/{agent_id}/clock"): On(UPDATE, _agent),
+    ("POST", "/agents/{agent_id}/schedules"): On(UPDATE, _agent),
+    ("GET", "/agents/{agent_id}/schedules"): Among(READ, ResourceType.SCHEDULE),
+    ("GET", ONE): On(READ, _schedule),
+    ("GET", NAMED): On(READ, _schedule),
+    ("PATCH", ONE): On(UPDATE, _schedule),
+    ("PATCH", NAMED): On(UPDATE, _schedule),
+    ("DELETE", ONE): On(Operation.DELETE, _schedule),
+    ("DELETE", NAMED): On(Operation.DELETE, _schedule),
+    ("POST", f"{ONE}/pause"): On(UPDATE, _schedule),
+    ("POST", f"{NAMED}/pause"): On(UPDATE, _schedule),
+    ("POST", f"{ONE}/resume"): On(UPDATE, _schedule),
+    ("POST", f"{NAMED}/resume"): On(UPDATE, _schedule),
+    ("POST", f"{ONE}/trigger"): On(UPDATE, _schedule),
+    ("POST", f"{NAMED}/trigger"): On(UPDATE, _schedule),
+    ("POST", f"{ONE}/skip"): On(UPDATE, _schedule),
+    ("POST", f"{ONE}/unskip"): On(UPDATE, _schedule),
+    ("POST", f"{ONE}/backfill"): On(UPDATE, _schedule),
+    ("POST", f"{NAMED}/backfill"): On(UPDATE, _schedule),
+    ("GET", f"{ONE}/occurrences"): On(READ, _schedule),
+    ("GET", f"{ONE}/fires"): On(READ, _schedule),
+    ("GET", f"{ONE}/history"): On(READ, _schedule),
+    ("GET", f"{ONE}/audit"): On(READ, _schedule),
+    ("GET", f"{NAMED}/audit"): On(READ, _schedule),
+    ("GET", "/schedules"): Among(READ, ResourceType.SCHEDULE),
+    ("POST", "/schedules/pause"): Among(UPDATE, ResourceType.SCHEDULE),
+    ("POST", "/schedules/resume"): Among(UPDATE, ResourceType.SCHEDULE),
+    ("POST", "/schedules/preview"): Known(),
+    ("GET", "/backfills/{backfill_id}"): On(READ, _schedule_of_backfill),
+    ("GET", "/fires"): Among(READ, ResourceType.SCHEDULE),
+    ("GET", "/fires/overdue"): Among(READ, ResourceType.SCHEDULE),
+    ("GET", FIRE): On(READ, _schedule_of_fire),
+    ("POST", f"{FIRE}/redrive"): On(UPDATE, _schedule_of_fire),
+    ("GET", "/tasks/{task_id}"): On(READ, _task),
+    ("GET", "/tasks/name/{task_name:path}"): On(READ, _task),
+    ("POST", "/tasks/{task_id}/complete"): On(UPDATE, _task),
+    ("POST", "/tasks/{task_id}/fail"): On(UPDATE, _task),
+    ("POST", "/tasks/{task_id}/cancel"): On(Operation.CANCEL, _task),
+    ("POST", "/tasks/{task_id}/terminate"): On(UPDATE, _task),
+    ("POST", "/tasks/{task_id}/timeout"): On(UPDATE, _task),
+    ("POST", "/tasks/{task_id}/interrupt"): On(UPDATE, _task),
+}
+
+DOCUMENTS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/favicon.ico")
+OPEN = frozenset(
+    {
+        *(place for place, need in NEEDS.items() if isinstance(need, Open)),
+        *((method, path) for method in ("GET", "HEAD") for path in DOCUMENTS),
+    }
+)
+"""Exactly these, not what lies below them: an agent may have the id `register`."""
