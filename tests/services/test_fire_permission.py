@@ -24,6 +24,7 @@ from schedules_pipeline.services.slice_worker import SliceWorker
 from schedules_pipeline.services.store_port import Transaction
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.triggering import Triggers
+from schedules_pipeline.settings import Auth
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.agents import RunningAgent
 from tests.ledger import (
@@ -41,7 +42,7 @@ from tests.ledger import (
     states,
 )
 from tests.provider import HANG, a_provider
-from tests.services.working import Platform, inputs, tasks_made, until, work_alone
+from tests.services.working import Platform, inputs, tasks_made, until, work_alone, work_slice
 
 CI = {"principal_type": "api_key", "user_id": "ci"}
 ANN = {"principal_type": "user", "user_id": "ann"}
@@ -304,7 +305,10 @@ def test_a_provider_that_denies_the_task_leaves_it_without_input_and_known(
             f"check task {end.task_id} update",
         ]
     assert (end.state, end.reason) == ("skipped", "permission_denied")
-    assert end.error == ("The authorization provider denies it to the schedule's creator: ann left")
+    assert end.error == (
+        f"The schedule's creator may not update task {end.task_id}, by the authorization "
+        "provider: ann left"
+    )
     assert len(tasks_made(recorder, [fire])) == 1
     assert not inputs(recorder, [fire])
 
@@ -377,3 +381,27 @@ def test_a_provider_that_hangs_over_one_creator_delays_no_other_of_the_same_agen
         work_alone(store, key, local(store), access=access, beside=bobs_goes_out)
     assert see_fire(store, fine).state == "delivered"
     assert {see_fire(store, fire).reason for fire in hung} == {"permission_denied"}
+
+
+# --- as the settings say --------------------------------------------------------------------------
+
+
+def test_a_run_asks_whom_the_settings_name(
+    store: PostgresStore, database_url: str, recorder: RunningAgent
+) -> None:
+    """For one and the same creator, who may by none's and the provider's word, and has no key."""
+    agent = an_agent(store, recorder.url)
+    ends = {}
+    with a_provider() as provider:
+        for auth in Auth:
+            schedule = a_schedule(store, agent, stopped=True, creator_principal=ANN)
+            key = past_slice(store)
+            fire = a_fire(store, schedule, key, database_now(store))
+            work_slice(database_url, key, f"run-{auth}", auth=auth, auth_url=provider.url)
+            end = see_fire(store, fire)
+            ends[auth.value] = (end.state, end.reason, len(provider.calls))
+    assert ends == {
+        "none": ("delivered", None, 0),
+        "api_key": ("skipped", "permission_denied", 0),
+        "agentex": ("delivered", None, 5),
+    }

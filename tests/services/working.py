@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from schedules_pipeline.domain.schedule import Agent, JsonObject
 from schedules_pipeline.services.access_port import FireAccess
@@ -25,11 +26,11 @@ QUICK = DeliveryRules(retry_wait_seconds=0.01)
 
 @contextmanager
 def a_dispatcher(
-    database_url: str, slice_key: str, run: str = "run-1", **settings: float
+    database_url: str, slice_key: str, run: str = "run-1", **settings: Any
 ) -> Iterator[Dispatcher]:
     """What a Dagster run of the job has: an agent's second try comes at once, a hung one ends."""
     values = {"retry_wait_seconds": 0.01, "request_timeout_seconds": 0.3} | settings
-    wiring = Wiring(Settings(database_url=database_url, **values), pool_size=3)  # type: ignore[arg-type]
+    wiring = Wiring(Settings(database_url=database_url, **values), pool_size=3)
     try:
         with wiring.dispatcher(run, slice_key) as dispatcher:
             yield dispatcher
@@ -37,7 +38,7 @@ def a_dispatcher(
         wiring.close()
 
 
-def work_slice(database_url: str, slice_key: str, run: str = "run-1", **settings: float) -> None:
+def work_slice(database_url: str, slice_key: str, run: str = "run-1", **settings: Any) -> None:
     """One Dagster run's first op."""
     with a_dispatcher(database_url, slice_key, run, **settings) as dispatcher:
         dispatcher.dispatch()
