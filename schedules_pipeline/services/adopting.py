@@ -21,9 +21,15 @@ class Adoption:
         self._store = store
         self._editor = editor
 
-    def ownerless(self) -> int:
-        """How many active schedules have no creator."""
-        return len(self._store.run(lambda tx: tx.schedules.made_by(NOBODY)))
+    def warning(self) -> str | None:
+        """What an operator should know who has just switched keys on; None: all is well."""
+        ownerless = len(self._store.run(lambda tx: tx.schedules.made_by(NOBODY)))
+        if not ownerless:
+            return None
+        return (
+            f"Schedules without a creator, which do not fire: {ownerless}. They were made while "
+            "SCHEDULES_AUTH was none. `schedules keys adopt --principal NAME` gives them one."
+        )
 
     def adopt(self, principal: str, giver: str | None = None) -> int:
         """Make the principal the creator of all active schedules that have none, or of those that

@@ -12,7 +12,7 @@ from schedules_pipeline.access.provider import MAX_ANSWER_BYTES
 from schedules_pipeline.delivery.fire_provider import FireProviderClient, Patience
 from schedules_pipeline.errors import PermissionDenied, SchedulesError, Unavailable
 from schedules_pipeline.services.access_port import Operation, Resource
-from tests.provider import CLOSE, GARBAGE, HANG, Provider, a_provider
+from tests.fire_provider import CLOSE, GARBAGE, HANG, Provider, a_provider
 from tests.services.working import until
 
 ANN = {"principal_type": "user", "user_id": "ann", "account_id": "acme"}

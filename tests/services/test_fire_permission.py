@@ -27,6 +27,7 @@ from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.settings import Auth
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.agents import RunningAgent
+from tests.fire_provider import HANG, a_provider
 from tests.ledger import (
     a_dispatch,
     a_fire,
@@ -41,7 +42,6 @@ from tests.ledger import (
     see_fire,
     states,
 )
-from tests.provider import HANG, a_provider
 from tests.services.working import Platform, inputs, tasks_made, until, work_alone, work_slice
 
 CI = {"principal_type": "api_key", "user_id": "ci"}
