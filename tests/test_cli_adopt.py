@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from schedules_pipeline import cli
 from schedules_pipeline.cli import main
 from schedules_pipeline.domain.schedule import Schedule
-from schedules_pipeline.settings import Settings
+from schedules_pipeline.settings import Auth, Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from schedules_pipeline.wiring import Wiring
 from tests.ledger import a_schedule, one
@@ -63,10 +63,9 @@ def test_whoever_starts_the_api_is_told_of_schedules_that_do_not_fire(
     assert capsys.readouterr().err == ""
     a_schedule(store)
     cli._warn_of_ownerless(wiring)
-    assert capsys.readouterr().err.startswith(
-        "schedules: Schedules without a creator, which do not fire: 1."
-    )
-    open_to_all = Wiring(wiring.settings.model_copy(update={"auth": "none"}), pool_size=1)
+    said = capsys.readouterr().err
+    assert said.startswith("schedules: Schedules without a creator, which do not fire: 1. They")
+    open_to_all = Wiring(wiring.settings.model_copy(update={"auth": Auth.NONE}), pool_size=1)
     cli._warn_of_ownerless(open_to_all)
     assert capsys.readouterr().err == ""
 
@@ -74,6 +73,6 @@ def test_whoever_starts_the_api_is_told_of_schedules_that_do_not_fire(
 def test_a_database_that_is_away_keeps_nobody_from_starting_the_api() -> None:
     away = Settings(
         database_url="postgresql://nobody@127.0.0.1:9/none",
-        auth="api_key",  # type: ignore[arg-type]
+        auth=Auth.API_KEY,
     )
     cli._warn_of_ownerless(Wiring(away))
