@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         "`agentex`, as the provider at AUTH_URL says.",
     )
     auth_url: str | None = Field(default=None, description="The authorization provider's origin.")
+    open_registration: bool = Field(
+        default=True,
+        description="Agents register without saying who they are, as under Agentex. false: only "
+        "an admin registers them.",
+    )
     demo: bool = Field(default=True, description="Demo agents and schedules in `schedules dev`.")
     horizon_seconds: float = Field(
         default=30.0, ge=5, le=900, description="How far ahead of its minute a Dagster run starts."

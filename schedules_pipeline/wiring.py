@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from schedules_pipeline.access.agents import AgentsApart, AgentsToo
 from schedules_pipeline.access.fire_keys import KeyHoldersMay
 from schedules_pipeline.access.fire_provider import ProviderSays
 from schedules_pipeline.access.keys import Keys as KeyAuthenticator
@@ -133,9 +134,10 @@ class Wiring:
             case Auth.NONE:
                 return NobodyAsks()
             case Auth.API_KEY:
-                return Throttled(KeyAuthenticator(self.store))
+                return Throttled(AgentsToo(self.store, KeyAuthenticator(self.store)))
             case Auth.AGENTEX:
-                return Throttled(ProviderAuthenticator(self._provider, self.store))
+                asking = ProviderAuthenticator(self._provider)
+                return Throttled(AgentsToo(self.store, asking))
 
     @cached_property
     def authorizer(self) -> Authorizer:
@@ -144,9 +146,9 @@ class Wiring:
             case Auth.NONE:
                 return NobodyAsks()
             case Auth.API_KEY:
-                return Roles()
+                return AgentsApart(self.store, Roles())
             case Auth.AGENTEX:
-                return ProviderAuthorizer(self._provider)
+                return AgentsApart(self.store, ProviderAuthorizer(self._provider))
 
     @cached_property
     def _provider(self) -> ProviderClient:

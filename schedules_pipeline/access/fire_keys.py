@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from schedules_pipeline.access.keys import Scheme
+from schedules_pipeline.access.keys import PRINCIPAL_TYPE
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import PermissionDenied, Unavailable
 from schedules_pipeline.services.access_port import Operation, Resource
@@ -73,7 +73,7 @@ def _holder(creator: JsonObject) -> str:
             "keys adopt --principal NAME` makes a principal the creator of all such schedules."
         )
     name = creator.get("user_id")
-    if creator.get("principal_type") != Scheme.API_KEY or not isinstance(name, str):
+    if creator.get("principal_type") != PRINCIPAL_TYPE or not isinstance(name, str):
         raise PermissionDenied(
             "The schedule's creator holds no key: it was made under another SCHEDULES_AUTH. Make "
             "the schedule anew with a key."

@@ -13,7 +13,6 @@ from hashlib import sha256
 from threading import Lock
 from typing import Any, Protocol
 
-from schedules_pipeline.access.keys import AGENT_KEY, Roles, Scheme, agent_of
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import PermissionDenied, ProviderTrouble, Unauthorized, Unavailable
 from schedules_pipeline.services.access_port import (
@@ -22,7 +21,6 @@ from schedules_pipeline.services.access_port import (
     Resource,
     ResourceType,
 )
-from schedules_pipeline.services.store_port import Store
 
 log = logging.getLogger("schedules.access")
 
@@ -56,22 +54,16 @@ class Provider(Protocol):
 
 
 class ProviderAuthenticator:
-    """Asks the provider who this is; a yes holds for 60 s. Agents show us their own key."""
+    """Asks the provider who this is; a yes holds for 60 s."""
 
-    def __init__(
-        self, provider: Provider, store: Store, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, provider: Provider, now: Callable[[], float] = time.monotonic) -> None:
         self._provider = provider
-        self._store = store
         self._now = now
         self._known: OrderedDict[str, tuple[float, JsonObject]] = OrderedDict()
         self._lock = Lock()
 
     def authenticate(self, presented: Presented) -> JsonObject:
         """See `services.access_port.Authenticator`."""
-        agent_key = presented.headers.get(AGENT_KEY)
-        if agent_key is not None:
-            return agent_of(self._store, agent_key)
         forwarded = {k: v for k, v in presented.headers.items() if k not in NOT_FORWARDED}
         key = sha256(json.dumps(forwarded, sort_keys=True).encode()).hexdigest()
         known = self._remembered(key)
@@ -86,8 +78,7 @@ class ProviderAuthenticator:
         if reply.status != 200:
             raise Unauthorized
         principal = _json(reply.body)
-        # An agent is who shows us its key, not whom a provider calls one.
-        if not isinstance(principal, dict) or principal.get("principal_type") == Scheme.AGENT:
+        if not isinstance(principal, dict):
             log.warning("the provider's answer to /v1/authn is no principal: taken for a no")
             raise Unauthorized
         return principal
@@ -106,19 +97,15 @@ class ProviderAuthenticator:
 
 
 class ProviderAuthorizer:
-    """Asks the provider anew for each request: nothing of it is kept. Agents have their role."""
+    """Asks the provider anew for each request: nothing of it is kept."""
 
     keeps_records = True
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
-        self._roles = Roles()
 
     def check(self, principal: JsonObject, resource: Resource, operation: Operation) -> None:
         """Errors: see the port."""
-        if _is_agent(principal):
-            self._roles.check(principal, resource, operation)
-            return
         asked = {"resource": _shown(resource), "operation": operation.value}
         self._tell("check", principal, asked)
 
@@ -126,8 +113,6 @@ class ProviderAuthorizer:
         self, principal: JsonObject, kind: ResourceType, operation: Operation
     ) -> Collection[str] | None:
         """Errors: see the port."""
-        if _is_agent(principal):
-            return self._roles.search(principal, kind, operation)
         asked = {"filter_resource": kind.value, "filter_operation": operation.value}
         return _found(_json(self._tell("search", principal, asked, most=MAX_FOUND_BYTES)))
 
@@ -135,8 +120,6 @@ class ProviderAuthorizer:
         self, principal: JsonObject, resource: Resource, parent: Resource | None = None
     ) -> None:
         """Not for a principal that names nobody: the contract skips it then."""
-        if _is_agent(principal):
-            return
         if not _names_somebody(principal):
             facts = {"resource": resource.selector}
             log.warning(
@@ -160,7 +143,7 @@ class ProviderAuthorizer:
         self._record("revoke", principal, {"resource": _shown(resource), "operation": "delete"})
 
     def _record(self, what: str, principal: JsonObject, asked: JsonObject) -> None:
-        if _names_somebody(principal) and not _is_agent(principal):
+        if _names_somebody(principal):
             self._tell(what, principal, asked)
 
     def _tell(
@@ -223,10 +206,6 @@ def _json(body: bytes) -> Any:
 
 def _shown(resource: Resource) -> JsonObject:
     return {"type": resource.type.value, "selector": resource.selector}
-
-
-def _is_agent(principal: JsonObject) -> bool:
-    return principal.get("principal_type") == Scheme.AGENT
 
 
 def _names_somebody(principal: JsonObject) -> bool:

@@ -4,7 +4,7 @@ A request without a name goes no further than the paths that are open to all; it
 read. What the route needs (`api.needs`) is asked before its function is called.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -17,12 +17,21 @@ from schedules_pipeline.api.body_limit import App, Receive, Scope, Send
 from schedules_pipeline.api.dependencies import PRINCIPAL, Caller, Use, UseCases
 from schedules_pipeline.api.errors import rendered
 from schedules_pipeline.api.fields import Handle
-from schedules_pipeline.api.needs import NEEDS, OPEN, Among, On, OnAll, Open
+from schedules_pipeline.api.needs import NEEDS, OPEN, REGISTER, Among, On, OnAll, Open, Registering
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import SchedulesError
-from schedules_pipeline.services.access_port import Presented
+from schedules_pipeline.services.access_port import (
+    Operation,
+    Presented,
+    Resource,
+    ResourceType,
+    ids_of,
+)
 from schedules_pipeline.services.locating import Locator, Subject
 
+ALLOWED = "schedules.allowed"
+"""Where in a request's scope stands the one thing that the caller was asked about, and may."""
+Find = Callable[[UseCases, str, str], str]
 HANDLE: TypeAdapter[str] = TypeAdapter(Handle)
 
 
@@ -45,7 +54,8 @@ class Authentication:
 
 
 async def _authenticated(use: UseCases, scope: Scope) -> JsonObject:
-    if not use.guarded or (scope["method"], scope["path"]) in OPEN:
+    place = (scope["method"], scope["path"])
+    if not use.guarded or place in OPEN or (place == REGISTER and use.registration_is_open):
         return {}
     return await run_sync(use.wiring.authenticator.authenticate, _presented(scope))
 
@@ -67,9 +77,11 @@ async def authorize(request: Request, use: Use, principal: Caller) -> None:
     need = NEEDS[request.method, request.scope["route"].path]
     if not use.guarded or isinstance(need, Open):
         return
+    if isinstance(need, Registering) and not use.registration_is_open:
+        need = OnAll(Operation.CREATE, Resource.all_agents())
     if isinstance(need, On):
         given = {k: HANDLE.validate_python(v) for k, v in request.path_params.items()}
-        await run_sync(_require, use, principal, need, given)
+        request.scope[ALLOWED] = await run_sync(_require, use, principal, need, given)
     elif isinstance(need, OnAll):
         await run_sync(use.permissions.require_any, principal, need.resource, need.operation)
 
@@ -83,7 +95,17 @@ async def permitted(request: Request, use: Use, principal: Caller) -> frozenset[
     return await run_sync(use.permissions.ids, principal, need.kind, need.operation)
 
 
+async def _find(request: Request) -> Find:
+    allowed: Resource | None = request.scope.get(ALLOWED)
+    if allowed is None:
+        return lambda use, agent_id, name: use.editor.find(agent_id, name)
+    (schedule_id,) = ids_of(ResourceType.SCHEDULE, [allowed.selector])
+    return lambda _use, _agent_id, _name: schedule_id
+
+
 Permitted = Annotated[frozenset[str] | None, Depends(permitted)]
+Named = Annotated[Find, Depends(_find)]
+"""Finds the schedule of a name: the one that was asked about, whoever has the name by now."""
 
 
 def require_needs(router: APIRouter) -> None:
@@ -102,6 +124,7 @@ def _calls(dependant: Dependant) -> set[Any]:
     return {each.call for each in dependant.dependencies}
 
 
-def _require(use: UseCases, principal: JsonObject, need: On, given: Mapping[str, str]) -> None:
+def _require(use: UseCases, principal: JsonObject, need: On, given: Mapping[str, str]) -> Resource:
     subject: Subject = need.find(Locator(use.store), given)
     use.permissions.require(principal, subject.resource, need.operation, subject.absent)
+    return subject.resource

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from schedules_pipeline.api.access import Permitted
+from schedules_pipeline.api.access import Named, Permitted
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
@@ -87,10 +87,15 @@ def audit(
 
 @router.get("/name/{name}/audit")
 def audit_by_name(
-    agent_id: Handle, name: Handle, use: Use, from_: From = None, to: Instant | None = None
+    agent_id: Handle,
+    name: Handle,
+    use: Use,
+    find: Named,
+    from_: From = None,
+    to: Instant | None = None,
 ) -> Audit:
     """As by id, of the schedule that has this name now."""
-    schedule_id = use.editor.find(agent_id, name)
+    schedule_id = find(use, agent_id, name)
     return Audit.of(use.audits.of_schedule(agent_id, schedule_id, from_, to))
 
 

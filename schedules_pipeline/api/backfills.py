@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from schedules_pipeline.api.access import Named
 from schedules_pipeline.api.dependencies import Principal, Use, UseCases
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import AwareInstant, Handle
@@ -69,10 +70,15 @@ def start_backfill(
 
 @router.post("/agents/{agent_id}/schedules/name/{name}/backfill")
 def start_backfill_by_name(
-    agent_id: Handle, name: Handle, body: BackfillRequest, use: Use, principal: Principal
+    agent_id: Handle,
+    name: Handle,
+    body: BackfillRequest,
+    use: Use,
+    find: Named,
+    principal: Principal,
 ) -> BackfillShown:
     """As by id."""
-    return _start(use, agent_id, use.editor.find(agent_id, name), body, principal)
+    return _start(use, agent_id, find(use, agent_id, name), body, principal)
 
 
 @router.get("/backfills/{backfill_id}")

@@ -50,6 +50,11 @@ class UseCases:
         """Whether anybody is asked who they are, and what they may do."""
         return self.wiring.guarded
 
+    @property
+    def registration_is_open(self) -> bool:
+        """Whether agents register without saying who they are."""
+        return self.wiring.settings.open_registration
+
     @classmethod
     def of(cls, wiring: Wiring, store: Store | None = None) -> "UseCases":
         """On this process's store, or on another that stands for it."""

@@ -7,6 +7,7 @@ from functools import partial
 
 from fastapi import APIRouter
 
+from schedules_pipeline.api.access import Named
 from schedules_pipeline.api.dependencies import Caller, Principal, Use, UseCases
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND, STALE
 from schedules_pipeline.api.fields import Handle
@@ -57,11 +58,12 @@ def update_by_name(
     name: Handle,
     body: ScheduleUpdate,
     use: Use,
+    find: Named,
     principal: Principal,
     expected: IfMatch,
 ) -> Schedule:
     """As by id; a `name` in the body renames."""
-    return _update(use, agent_id, use.editor.find(agent_id, name), body, principal, expected)
+    return _update(use, agent_id, find(use, agent_id, name), body, principal, expected)
 
 
 @router.post("/{schedule_id}/pause")
@@ -82,12 +84,13 @@ def pause_by_name(
     agent_id: Handle,
     name: Handle,
     use: Use,
+    find: Named,
     principal: Principal,
     expected: IfMatch,
     body: Noted | None = None,
 ) -> Schedule:
     """As by id."""
-    return _pause(use, agent_id, use.editor.find(agent_id, name), principal, body, expected)
+    return _pause(use, agent_id, find(use, agent_id, name), principal, body, expected)
 
 
 @router.post("/{schedule_id}/resume")
@@ -108,12 +111,13 @@ def resume_by_name(
     agent_id: Handle,
     name: Handle,
     use: Use,
+    find: Named,
     principal: Principal,
     expected: IfMatch,
     body: Noted | None = None,
 ) -> Schedule:
     """As by id."""
-    return _resume(use, agent_id, use.editor.find(agent_id, name), principal, body, expected)
+    return _resume(use, agent_id, find(use, agent_id, name), principal, body, expected)
 
 
 @router.post("/{schedule_id}/trigger")
@@ -123,9 +127,11 @@ def trigger(agent_id: Handle, schedule_id: Handle, use: Use, expected: IfMatch) 
 
 
 @router.post("/name/{name}/trigger")
-def trigger_by_name(agent_id: Handle, name: Handle, use: Use, expected: IfMatch) -> Triggered:
+def trigger_by_name(
+    agent_id: Handle, name: Handle, use: Use, find: Named, expected: IfMatch
+) -> Triggered:
     """As by id."""
-    return _trigger(use, agent_id, use.editor.find(agent_id, name), expected)
+    return _trigger(use, agent_id, find(use, agent_id, name), expected)
 
 
 @router.post("/{schedule_id}/skip")
@@ -166,10 +172,10 @@ def delete(
 
 @router.delete("/name/{name}")
 def delete_by_name(
-    agent_id: Handle, name: Handle, use: Use, caller: Caller, expected: IfMatch
+    agent_id: Handle, name: Handle, use: Use, find: Named, caller: Caller, expected: IfMatch
 ) -> Deleted:
     """Delete the schedule that has this name now."""
-    return _delete(use, agent_id, use.editor.find(agent_id, name), name, caller, expected)
+    return _delete(use, agent_id, find(use, agent_id, name), name, caller, expected)
 
 
 @fires.post("/{fire_id:path}/redrive")

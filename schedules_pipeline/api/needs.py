@@ -22,6 +22,11 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
+class Registering:
+    """Open, unless registration is closed: then as `OnAll(CREATE, all agents)`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """Whoever can say who they are."""
 
@@ -53,7 +58,7 @@ class Among:
     kind: ResourceType
 
 
-Need = Open | Known | On | OnAll | Among
+Need = Open | Registering | Known | On | OnAll | Among
 
 
 def _agent(locator: Locator, given: Values) -> Subject:
@@ -87,13 +92,14 @@ ONE, NAMED = (
     "/agents/{agent_id}/schedules/{schedule_id}",
     "/agents/{agent_id}/schedules/name/{name}",
 )
+REGISTER = ("POST", "/agents/register")
 FIRE = "/fires/{fire_id:path}"
 
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/healthz"): Open(),
     ("GET", "/readyz"): Open(),
     # An agent that starts knows no key yet; it is given one here.
-    ("POST", "/agents/register"): Open(),
+    REGISTER: Registering(),
     ("GET", "/agents"): Among(READ, ResourceType.AGENT),
     ("GET", "/agents/{agent_id}"): On(READ, _agent),
     ("GET", "/agents/name/{agent_name}"): On(READ, _agent),

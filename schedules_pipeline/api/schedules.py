@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from schedules_pipeline.api.access import Permitted
+from schedules_pipeline.api.access import Named, Permitted
 from schedules_pipeline.api.dependencies import Caller, Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
@@ -48,9 +48,9 @@ def get(agent_id: Handle, schedule_id: Handle, use: Use) -> Schedule:
 
 
 @router.get("/name/{name}")
-def get_by_name(agent_id: Handle, name: Handle, use: Use) -> Schedule:
+def get_by_name(agent_id: Handle, name: Handle, use: Use, find: Named) -> Schedule:
     """One schedule, live, by the name it has now."""
-    return Schedule.of(use.schedules.get_by_name(agent_id, name))
+    return Schedule.of(use.schedules.get(agent_id, find(use, agent_id, name)))
 
 
 @router.get("/{schedule_id}/occurrences")

@@ -1,0 +1,96 @@
+"""A world behind `SCHEDULES_AUTH`: two of everything, and whoever may ask for it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI
+
+from schedules_pipeline.api.dependencies import UseCases
+from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.services.backfilling import BackfillOrder
+from schedules_pipeline.services.principals_port import Role
+from schedules_pipeline.services.registering import AgentDraft
+from schedules_pipeline.services.triggering import Triggers
+from schedules_pipeline.settings import Settings
+from schedules_pipeline.wiring import Wiring
+from tests.factories import a_draft
+from tests.ledger import database_now, insert_rows
+
+Place = tuple[str, str]
+"""A route: its method and its path, with the names of its values."""
+
+
+@dataclass(frozen=True)
+class Things:
+    """One of each kind, all of one agent; values for the path of any route."""
+
+    agent_id: str
+    agent_key: str
+    schedule_id: str
+    task_id: str
+    values: Mapping[str, str]
+
+    def selector(self, kind: str) -> str:
+        """What the provider calls it."""
+        return {
+            "agent": self.agent_id,
+            "schedule": f"run-schedule::{self.agent_id}::{self.schedule_id}",
+            "task": self.task_id,
+        }[kind]
+
+
+@contextmanager
+def guarded(app: FastAPI, database_url: str, **settings: Any) -> Iterator[Wiring]:
+    """The application asks who asks."""
+    wiring = Wiring(Settings(database_url=database_url, **settings))
+    app.state.use_cases = UseCases.of(wiring)
+    try:
+        yield wiring
+    finally:
+        wiring.close()
+
+
+def a_key(wiring: Wiring, role: Role, principal: str | None = None) -> dict[str, str]:
+    """The header of a new principal's key, as the published client sends it."""
+    made = wiring.keys.create(principal or f"{role}-{uuid4()}", role, None)
+    return {"authorization": f"Bearer {made.key}"}
+
+
+def some_things(wiring: Wiring) -> Things:
+    """An agent with a schedule, a fire, a backfill and a task, none of them anybody's."""
+    unique = uuid4().hex
+    agent = wiring.agents.register(
+        AgentDraft(
+            name=f"agent-{unique}",
+            description="",
+            acp_url="http://127.0.0.1:9",
+            acp_type=AcpType.ASYNC,
+        )
+    )
+    schedule = wiring.schedules.create(agent.id, a_draft(name=f"schedule-{unique}"), {}).schedule
+    now = database_now(wiring.store)
+    order = BackfillOrder(from_at=now - timedelta(hours=2), to_at=now - timedelta(seconds=1))
+    backfill = wiring.backfills.start(agent.id, schedule.id, order, {})
+    fire_id = Triggers(wiring.store).trigger(agent.id, schedule.id)
+    task = {"id": f"task-{unique}", "name": f"named/{unique}", "agent_id": agent.id}
+    insert_rows(wiring.store, "tasks", [task])
+    return Things(
+        agent_id=agent.id,
+        agent_key=agent.api_key,
+        schedule_id=schedule.id,
+        task_id=task["id"],
+        values={
+            "agent_id": agent.id,
+            "agent_name": agent.name,
+            "schedule_id": schedule.id,
+            "name": schedule.name,
+            "fire_id": fire_id,
+            "backfill_id": backfill.id,
+            "task_id": task["id"],
+            "task_name": task["name"],
+        },
+    )
