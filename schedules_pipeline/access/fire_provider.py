@@ -16,7 +16,7 @@ from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import PermissionDenied, Unauthorized, Unavailable
 from schedules_pipeline.services.access_port import Operation, Resource, creator_of
 
-PER_CREATOR = 64
+PER_CREATOR = 32
 """Questions in flight: a provider that hangs over one creator still answers for the others."""
 QUESTION_SECONDS = 15.0
 """For an answer, with the wait for a place among those in flight."""

@@ -14,7 +14,8 @@ from schedules_pipeline.delivery.provider import Answer
 from schedules_pipeline.delivery.replies import quotable
 from schedules_pipeline.errors import Unavailable
 
-CONNECTIONS = 256
+CONNECTIONS = 160
+"""Fewer than the files that `connections.SPARED_FILES` leaves to others than agents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
