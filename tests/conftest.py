@@ -21,6 +21,7 @@ from schedules_pipeline.settings import with_driver
 from schedules_pipeline.store.migrate import migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.agents import RunningAgent, start_agent
+from tests.provider import StubProvider, running_provider
 
 TEMPLATE = "template_migrated"
 
@@ -114,6 +115,13 @@ def agent(folder: Path) -> Iterator[RunningAgent]:
     """One process that is every agent of a module's end-to-end tests."""
     with start_agent(folder) as running:
         yield running
+
+
+@pytest.fixture
+def provider() -> Iterator[StubProvider]:
+    """An authorization provider that knows nobody yet."""
+    with running_provider() as stub:
+        yield stub
 
 
 def _database(server_url: str, template: str) -> Iterator[str]:

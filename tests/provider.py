@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,6 +43,9 @@ class StubProvider:
     calls: list[Call] = field(default_factory=list)
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     """Instead of a decision, by path."""
+    before: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """What happens meanwhile, by path; once."""
+    extra_headers: dict[str, str] = field(default_factory=dict)
     drip_seconds: float = 0.0
     """Between two bytes of an answer."""
 
@@ -58,13 +61,15 @@ class StubProvider:
 
     def answer(self, call: Call) -> tuple[int, bytes]:
         """As the contract has it."""
+        if call.path in self.before:
+            self.before.pop(call.path)()
         if call.path in self.answers:
             return self.answers[call.path]
         if call.path == "/v1/authn":
             principal = self.principals.get(call.headers.get("x-user", ""))
             return (401, b"") if principal is None else (200, json.dumps(principal).encode())
         assert call.body is not None
-        user = call.body["principal"]["user_id"]
+        user = call.body["principal"].get("user_id", "")
         if call.path.endswith("/search"):
             return 200, json.dumps(self._found(user, call.body)).encode()
         if call.path.endswith("/check") and not self._may(user, call.body):
@@ -74,7 +79,7 @@ class StubProvider:
     def _may(self, user: str, asked: dict[str, Any]) -> bool:
         resource = asked["resource"]
         right = (resource["type"], resource["selector"], asked["operation"])
-        return right in self.rights[user]
+        return right in self.rights.get(user, ())
 
     def _found(self, user: str, asked: dict[str, Any]) -> dict[str, Any]:
         if user in self.unscoped:
@@ -99,6 +104,8 @@ def running_provider() -> Iterator[StubProvider]:
             status, body = stub.answer(call)
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
+            for name, value in stub.extra_headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self._write(body)
 

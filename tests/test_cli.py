@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from schedules_pipeline.cli import main
 from schedules_pipeline.dev.databases import dagster_url, without_driver
@@ -157,6 +157,44 @@ def test_the_agentex_mode_needs_to_know_whom_to_ask(monkeypatch: pytest.MonkeyPa
     assert answer.stderr == (
         "schedules: SCHEDULES_AUTH=agentex needs SCHEDULES_AUTH_URL, the provider's origin\n"
     )
+
+
+def test_a_key_is_made_shown_once_listed_and_revoked(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEDULES_DATABASE_URL", database_url)
+
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(main, ["keys", *words])
+
+    made = run("create", "--principal", "ci", "--role", "editor", "--expires", "2090-01-01T00:00Z")
+    key = made.stdout.strip()
+    key_id, secret = key.split("_", 2)[1:]
+
+    assert made.exit_code == 0
+    assert made.stderr == f"Key {key_id} of ci (editor), shown only now:\n"
+    head, row = run("list").stdout.splitlines()
+    assert head.split() == [
+        "id", "principal", "role", "created", "expires", "revoked", "last", "used",
+    ]  # fmt: skip
+    assert row.startswith(f"{key_id}  ci         editor  20")
+    assert row.endswith("  2090-01-01 00:00:00Z  -        -")
+    assert secret not in row
+
+    assert run("revoke", key_id).stdout == "Revoked.\n"
+    assert run("list").stdout.splitlines()[1] != row
+    assert run("revoke", "--principal", "ci").stdout == "Revoked.\n"
+    refused = run("create", "--principal", "ci")
+    assert refused.exit_code == 1
+    assert refused.stderr == "schedules: Principal 'ci' was revoked, for good: name another.\n"
+
+
+@pytest.mark.parametrize("words", [[], ["some-id", "--principal", "ci"]])
+def test_what_is_revoked_is_a_key_or_a_principal(words: list[str]) -> None:
+    answer = CliRunner().invoke(main, ["keys", "revoke", *words])
+
+    assert answer.exit_code == 2
+    assert "Name either a key's id or --principal." in answer.stderr
 
 
 def test_audit_accounts_for_every_occurrence_and_fails_on_a_hole(

@@ -106,9 +106,18 @@ def test_every_variable_that_is_named_is_a_setting(page: Path) -> None:
     assert named <= {f"SCHEDULES_{name.upper()}" for name in Settings.model_fields}
 
 
+def _commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """Those that do something, by their whole name."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {below}", each) for below, each in _commands(command))
+        else:
+            yield name, command
+
+
 def test_every_command_and_option_stands_in_the_table() -> None:
     wanted = {("schedules", "--version")}
-    for name, command in main.commands.items():
+    for name, command in _commands(main):
         wanted.add((f"schedules {name}", ""))
         for parameter in command.params:
             if isinstance(parameter, click.Option):

@@ -114,8 +114,8 @@ def _may(role: Role, resource: Resource, operation: Operation) -> bool:
 
 def _denied(role: Role, resource: Resource, operation: Operation) -> PermissionDenied:
     who = next(each.value for each in Role if _may(each, resource, operation))
-    at_once = " at once" if resource == Resource.all_agents() else ""
-    what = f"{resource.type}s{at_once}"
+    every = resource == Resource.all_agents() and operation is not Operation.CREATE
+    what = f"{'all ' if every else ''}{resource.type}s"
     return PermissionDenied(
         f"The role '{role.value}' may not {operation} {what}: it takes '{who}'."
     )

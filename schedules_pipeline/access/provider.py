@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import PermissionDenied, ProviderTrouble, Unauthorized, Unavailable
 from schedules_pipeline.services.access_port import (
+    CREATOR_FIELDS,
     Operation,
     Presented,
     Resource,
@@ -30,7 +31,7 @@ MAX_PRINCIPAL_BYTES = 65_536
 MAX_ANSWER_BYTES = 65_536
 MAX_FOUND_BYTES = 16_777_216
 """Of a search: some 150,000 schedules."""
-MAX_TEXT = 500
+MAX_TEXT, MAX_NAME = 500, 256
 NOT_FORWARDED = frozenset(
     {"content-length", "host", "connection", "transfer-encoding", "expect", "accept-encoding"}
 )
@@ -78,8 +79,13 @@ class ProviderAuthenticator:
         if reply.status != 200:
             raise Unauthorized
         principal = _json(reply.body)
-        if not isinstance(principal, dict):
-            log.warning("the provider's answer to /v1/authn is no principal: taken for a no")
+        if not isinstance(principal, dict) or not all(map(_storable, _kept(principal))):
+            log.warning(
+                "the provider's answer to /v1/authn is no principal: taken for a no. It is an "
+                "object; %s in it are texts of at most %d characters, or null",
+                ", ".join(CREATOR_FIELDS),
+                MAX_NAME,
+            )
             raise Unauthorized
         return principal
 
@@ -177,9 +183,10 @@ def refusal(path: str, reply: Reply) -> Exception:
 
 def _found(answer: object) -> Collection[str] | None:
     """Exactly `{"unscoped": true}` is all of them; else what is listed."""
-    if answer == {"unscoped": True}:
+    found = answer if isinstance(answer, dict) else {}
+    if list(found) == ["unscoped"] and found["unscoped"] is True:
         return None
-    items = answer.get("items") if isinstance(answer, dict) else None
+    items = found.get("items")
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise Unavailable("The authorization provider's answer to /v1/authz/search lists nothing.")
     return items
@@ -202,6 +209,17 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
+
+
+def _kept(principal: JsonObject) -> list[object]:
+    return [principal.get(name) for name in CREATOR_FIELDS]
+
+
+def _storable(value: object) -> bool:
+    """Cut or left out, a creator's name would be somebody else's at fire time."""
+    if not isinstance(value, str):
+        return value is None
+    return len(value) <= MAX_NAME and value.isprintable()
 
 
 def _shown(resource: Resource) -> JsonObject:
