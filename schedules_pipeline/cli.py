@@ -1,14 +1,14 @@
 """The command `schedules`. Each command imports what it needs itself: `--help` answers at once."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from schedules_pipeline.errors import SchedulesError, StartupError
+from schedules_pipeline.errors import SchedulesError, StartupError, Unavailable
 
 if TYPE_CHECKING:
     from schedules_pipeline.wiring import Wiring
@@ -121,6 +121,7 @@ def serve() -> None:
         raise StartupError(
             f"Port {settings.api_port} on {settings.api_host} is taken: set SCHEDULES_API_PORT."
         )
+    _warn_of_ownerless(wiring)
     try:
         uvicorn.run(
             create_app(wiring),
@@ -132,6 +133,16 @@ def serve() -> None:
         )
     finally:
         wiring.close()
+
+
+def _warn_of_ownerless(wiring: "Wiring") -> None:
+    """At the start, before anybody wonders. A database that is away is `/readyz`'s business."""
+    from schedules_pipeline.settings import Auth
+
+    if wiring.settings.auth is Auth.API_KEY:
+        with suppress(Unavailable):
+            if warning := wiring.adoption.warning():
+                click.echo(f"schedules: {warning}", err=True)
 
 
 @main.command()
@@ -270,6 +281,20 @@ def revoke_key(key_id: str | None, principal: str | None) -> None:
         if principal is not None:
             wiring.keys.revoke_principal(principal)
     click.echo("Revoked.")
+
+
+@keys.command("adopt")
+@click.option("--principal", required=True, help="Who becomes the creator.")
+@click.option("--from", "giver", help="Of the schedules of this principal.  [of nobody]")
+def adopt_schedules(principal: str, giver: str | None) -> None:
+    """Make a principal the creator of schedules whose creator cannot be asked about.
+
+    Schedules that were made while SCHEDULES_AUTH was none have no creator: under api_key they do
+    not fire until somebody adopts them. Those of a revoked principal can be handed over.
+    """
+    with _wiring() as wiring:
+        adopted = wiring.adoption.adopt(principal, giver)
+    click.echo(f"Adopted by {principal}: {adopted}.")
 
 
 @main.command()

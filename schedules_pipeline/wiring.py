@@ -1,26 +1,31 @@
 """The composition root: which implementation serves which port. Nothing is opened before use."""
 
 import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from schedules_pipeline.access.agents import AgentsApart, AgentsToo
+from schedules_pipeline.access.fire_keys import KeyHoldersMay
+from schedules_pipeline.access.fire_provider import ProviderSays
 from schedules_pipeline.access.keys import Keys as KeyAuthenticator
 from schedules_pipeline.access.keys import Roles
 from schedules_pipeline.access.nobody import NobodyAsks
 from schedules_pipeline.access.provider import ProviderAuthenticator, ProviderAuthorizer
 from schedules_pipeline.access.throttling import Throttled
 from schedules_pipeline.delivery.acp import Timeouts
+from schedules_pipeline.delivery.fire_provider import FireProviderClient
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.delivery.provider import ProviderClient
 from schedules_pipeline.errors import StartupError
-from schedules_pipeline.services.access_port import Authenticator, Authorizer
+from schedules_pipeline.services.access_port import Authenticator, Authorizer, FireAccess
+from schedules_pipeline.services.adopting import Adoption
 from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.demo import seed_demo
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher, DispatchRules
+from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.fire_delivery import DeliveryRules
 from schedules_pipeline.services.issuing import Keys
 from schedules_pipeline.services.managing import Schedules
@@ -81,7 +86,9 @@ class Wiring:
         dispatch = Dispatch(self.store, dagster_run_id, slice_key)
         dispatch.begin(by_person=by_person)
         try:
-            yield Dispatcher(self.store, dispatch, self._platform, self._dispatch_rules())
+            yield Dispatcher(
+                self.store, dispatch, self._platform, self._fire_access, self._dispatch_rules()
+            )
         finally:
             dispatch.finish()
 
@@ -109,6 +116,11 @@ class Wiring:
     def keys(self) -> Keys:
         """The use cases of keys to the API."""
         return Keys(self.store)
+
+    @cached_property
+    def adoption(self) -> Adoption:
+        """The use cases of schedules whose creator is gone."""
+        return Adoption(self.store, Editor(self.store, self.rules))
 
     @property
     def guarded(self) -> bool:
@@ -140,8 +152,12 @@ class Wiring:
 
     @cached_property
     def _provider(self) -> ProviderClient:
+        return ProviderClient(self._auth_url)
+
+    @property
+    def _auth_url(self) -> str:
         assert self.settings.auth_url is not None, "the settings insist on it"
-        return ProviderClient(self.settings.auth_url)
+        return self.settings.auth_url
 
     def seed_demo(self, agent_urls: Mapping[str, str]) -> None:
         """Register the demo agents, by name, with a schedule each."""
@@ -175,6 +191,18 @@ class Wiring:
             ),
             self.tasks,
         )
+
+    def _fire_access(self) -> FireAccess | None:
+        match self.settings.auth:
+            case Auth.NONE:
+                return None
+            case Auth.API_KEY:
+                return KeyHoldersMay(self._may_fire)
+            case Auth.AGENTEX:
+                return ProviderSays(FireProviderClient(self._auth_url))
+
+    def _may_fire(self, names: Collection[str]) -> Collection[str]:
+        return self.store.run(lambda tx: tx.principals.may_fire(names))
 
     def _dispatch_rules(self) -> DispatchRules:
         return DispatchRules(

@@ -271,11 +271,13 @@ def many_fires(
     due_in: float = -1,
     state: FireState = FireState.PLANNED,
     run: str | None = None,
+    **changes: Any,
 ) -> list[str]:
     """`number` schedules of one agent, each with one fire; returns the fires' ids."""
     nominal = database_now(store) + seconds(due_in)
     crowd = next(_numbers)
-    first = factories.a_schedule(agent_id=agent.id, cadence=Cadence(interval_seconds=86_400))
+    values = {"agent_id": agent.id, "cadence": Cadence(interval_seconds=86_400)}
+    first = factories.a_schedule(**(values | changes))
     schedules = [
         replace(first, id=f"crowd-{crowd}-{n:05}", name=f"crowd-{crowd}-{n:05}")
         for n in range(number)

@@ -33,6 +33,7 @@ class FireReason(StrEnum):
     BAD_REPLY = "bad_reply"
     DELIVERY_UNKNOWN = "delivery_unknown"
     INTERNAL_ERROR = "internal_error"
+    ACCESS_UNAVAILABLE = "access_unavailable"
     PAUSED = "paused"
     DELETED = "deleted"
     AGENT_DELETED = "agent_deleted"
@@ -40,6 +41,7 @@ class FireReason(StrEnum):
     OVERLAP = "overlap"
     EXHAUSTED = "exhausted"
     BUFFER_FULL = "buffer_full"
+    PERMISSION_DENIED = "permission_denied"
     CATCHUP_NONE = "catchup_none"
     COALESCED = "coalesced"
     CATCHUP_WINDOW = "catchup_window"
@@ -88,7 +90,7 @@ _DELIVERY_TROUBLE = frozenset({_R.AGENT_ERROR, _R.UNREACHABLE, _R.TIMEOUT, _R.BA
 
 REASONS: dict[FireState, frozenset[FireReason]] = {
     _S.WAITING: frozenset({_R.OVERLAP}),
-    _S.FAILED: _DELIVERY_TROUBLE | {_R.DELIVERY_UNKNOWN, _R.INTERNAL_ERROR},
+    _S.FAILED: _DELIVERY_TROUBLE | {_R.DELIVERY_UNKNOWN, _R.INTERNAL_ERROR, _R.ACCESS_UNAVAILABLE},
     _S.SKIPPED: frozenset(
         {
             _R.PAUSED,
@@ -98,6 +100,7 @@ REASONS: dict[FireState, frozenset[FireReason]] = {
             _R.OVERLAP,
             _R.EXHAUSTED,
             _R.BUFFER_FULL,
+            _R.PERMISSION_DENIED,
         }
     ),
     _S.MISSED: frozenset({_R.CATCHUP_NONE, _R.COALESCED, _R.CATCHUP_WINDOW, _R.STALE}),

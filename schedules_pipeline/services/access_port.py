@@ -143,4 +143,13 @@ class FireAccess(Protocol):
         """Errors: PermissionDenied is final; any other is worth another attempt."""
 
     async def register(self, creator: JsonObject, task: Resource, agent: Resource) -> None:
-        """A fire made a task for its creator: known to the provider, and the creator's."""
+        """A fire made a task for its creator: known to the provider, and the creator's.
+
+        May be repeated. Errors: as those of `check`.
+        """
+
+    async def rehearse(self) -> None:
+        """Do beforehand what only the first question would take time for. Fails nothing."""
+
+    async def aclose(self) -> None:
+        """Give the connections back."""

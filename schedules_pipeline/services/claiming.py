@@ -32,7 +32,8 @@ class ClaimedFire:
     """A fire that this run must now see to its end.
 
     `task_created`: taken over after its task was made, so its input may have gone out already.
-    `may_send_again`: whether an input that may have gone out may go out once more.
+    `may_send_again`: whether an input that may have gone out may go out once more. `creator`: for
+    whom it is sent, if that principal still may.
     """
 
     fire_id: str
@@ -44,6 +45,7 @@ class ClaimedFire:
     may_send_again: bool
     pause_after_failures: int | None
     lets_next_go: bool
+    creator: JsonObject
     assignment: Assignment
 
 
@@ -269,6 +271,7 @@ def _claimed(
         and guarantee is DeliveryGuarantee.AT_LEAST_ONCE,
         pause_after_failures=schedule.policies.pause_after_failures,
         lets_next_go=schedule.policies.buffers_deliveries,
+        creator=schedule.creator_principal,
         assignment=_assignment(candidate, content, agent),
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.slices import SliceKind, slice_of
+from schedules_pipeline.services.access_port import FireAccess
 from schedules_pipeline.services.auditing import AuditTrail
 from schedules_pipeline.services.backfilling import expand
 from schedules_pipeline.services.database_time import DatabaseTime
@@ -35,12 +36,17 @@ class Dispatcher:
         store: Store,
         dispatch: Dispatch,
         platform: Callable[[], AgentPlatform],
+        access: Callable[[], FireAccess | None],
         rules: DispatchRules,
     ) -> None:
-        """`platform` is opened anew for each call of `dispatch`, inside its event loop."""
+        """`platform` and `access` are opened anew by each `dispatch`, inside its event loop.
+
+        Without access (None) nobody is asked whether schedules' creators may.
+        """
         self._store = store
         self._dispatch = dispatch
         self._platform = platform
+        self._access = access
         self._rules = rules
         self._clock = DatabaseTime(store)
         self._expanded = False
@@ -81,6 +87,7 @@ class Dispatcher:
         worker = SliceWorker(
             self._dispatch,
             self._platform(),
+            self._access(),
             self._clock,
             self._rules.delivery,
             grace=self._rules.grace,

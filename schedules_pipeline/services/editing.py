@@ -100,6 +100,28 @@ class Editor:
         """Resume it; False, and nothing is written, when it is active already."""
         return self._edit(agent_id, schedule_id, _resumed, "resume", actor, note, idle=_is_active)
 
+    def hand_over(
+        self,
+        agent_id: str,
+        schedule_id: str,
+        creators: tuple[JsonObject, JsonObject],
+        actor: JsonObject,
+        note: str,
+    ) -> bool:
+        """From one creator to another; False, and nothing is written, when it is not the first's
+        any more."""
+        giver, taker = creators
+
+        def handed_over(schedule: Schedule) -> Schedule:
+            return replace(schedule, creator_principal=taker)
+
+        def is_not_the_givers(schedule: Schedule) -> bool:
+            return schedule.creator_principal != giver
+
+        return self._edit(
+            agent_id, schedule_id, handed_over, "update", actor, note, idle=is_not_the_givers
+        )
+
     def delete(
         self, agent_id: str, schedule_id: str, actor: JsonObject, expected: Expected = ANY
     ) -> None:

@@ -12,10 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schedules_pipeline.domain.fire import FireReason, FireState
-from schedules_pipeline.errors import DeliveryError, DispatchEnded, Unavailable
+from schedules_pipeline.errors import (
+    DeliveryError,
+    DispatchEnded,
+    PermissionDenied,
+    Unavailable,
+)
+from schedules_pipeline.services.access_port import FireAccess
 from schedules_pipeline.services.claiming import ClaimedFire
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import RETRY_SECONDS
+from schedules_pipeline.services.permission import Permission
 from schedules_pipeline.services.platform_port import AgentPlatform
 from schedules_pipeline.services.slots import Slots
 from schedules_pipeline.services.store_port import Outcome
@@ -23,6 +30,8 @@ from schedules_pipeline.services.store_port import Outcome
 ATTEMPTS = 5
 SPREAD = 0.2
 LONGEST_ERROR = 1_000
+PATIENCE_SECONDS = 1.0
+"""How long a question about permission may hold one of the agent's slots."""
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +58,23 @@ class FireDelivery:
         ticket: int,
         *,
         platform: AgentPlatform,
+        access: FireAccess | None,
         slots: Slots,
         clock: DatabaseTime,
         rules: DeliveryRules,
         commit: Callable[[Outcome], Awaitable[bool]],
         prove: Callable[[], Awaitable[None]],
     ) -> None:
-        """`ticket` is the agent's slot that was taken for it; it is given back here."""
+        """`ticket` is the agent's slot that was taken for it; it is given back here.
+
+        Without `access` nobody is asked whether the creator may.
+        """
         self._claimed = claimed
         self._ticket: int | None = ticket
         self._platform = platform
+        self._permission = (
+            None if access is None else Permission(access, claimed.creator, claimed.assignment)
+        )
         self._slots = slots
         self._clock = clock
         self._rules = rules
@@ -90,6 +106,8 @@ class FireDelivery:
             return await self._create_and_send()
         except DispatchEnded:
             raise
+        except PermissionDenied as error:
+            return await self._denied(error)
         except DeliveryError as error:
             return await self._failed(error)
         except Exception as error:
@@ -97,30 +115,62 @@ class FireDelivery:
             return await self._failed(InternalError(f"{type(error).__name__}; see the run's log"))
 
     async def _create_and_send(self) -> bool:
-        assignment = self._claimed.assignment
-        if not self._task_created:
-            await self._prove()
-            await self._platform.create_task(assignment)
-            if not await self._write(FireState.TASK_CREATED, in_attempt=True):
-                return True  # Taken from us: another dispatch sees to it.
-            self._task_created = True
-        if self._unknown and not await self._may_send():
+        if self._unknown and await self._ends_in_doubt(in_attempt=True):
             return True
+        await self._ask(Permission.to_go_on if self._task_created else Permission.to_start)
+        if not self._task_created and not await self._make_task():
+            return True  # Taken from us: another dispatch sees to it.
+        await self._ask(Permission.to_send)
+        if self._unknown and not await self._mark_doubtful():
+            return True
+        # Last, right before the send: the answers above may have taken their time.
         await self._prove()
         self._sent_at = self._clock.now()
-        reply = await self._platform.send_input(assignment)
+        reply = await self._platform.send_input(self._claimed.assignment)
         self._leave_slot()
         await self._write(FireState.DELIVERED, reply_excerpt=reply)
         return True
 
-    async def _may_send(self) -> bool:
-        """Whether to send an input that may have gone out already.
+    async def _make_task(self) -> bool:
+        """False: the fire is no longer ours."""
+        await self._prove()
+        await self._platform.create_task(self._claimed.assignment)
+        await self._ask(Permission.task_made)
+        self._task_created = await self._write(FireState.TASK_CREATED, in_attempt=True)
+        return self._task_created
 
-        False: the agent shows that it has it, or it must not go out twice, or the fire is no
-        longer ours. The mark is committed first: whatever happens next, the agent may read two.
+    async def _ask(self, question: Callable[[Permission], Awaitable[None]]) -> None:
+        """Whoever takes long over the answer does not keep the agent's slot."""
+        if self._permission is None:
+            return
+        timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._leave_slot)
+        try:
+            await question(self._permission)
+        finally:
+            timer.cancel()
+        if self._ticket is None:
+            self._ticket = await self._slots.wait_for(self._claimed.agent_id)
+
+    async def _denied(self, error: PermissionDenied) -> bool:
+        """The creator may not: no attempt will change that. What may be out already stays so."""
+        self._leave_slot()
+        denial = str(error)[:LONGEST_ERROR]
+        if self._unknown:
+            await self._write(
+                FireState.FAILED,
+                reason=FireReason.DELIVERY_UNKNOWN,
+                error=self._unknown_because(f"either: {denial}"),
+            )
+        else:
+            reason = FireReason.PERMISSION_DENIED
+            await self._write(FireState.SKIPPED, reason=reason, error=denial)
+        return True
+
+    async def _mark_doubtful(self) -> bool:
+        """Before an input that may have gone out goes out again; False: it is no longer ours.
+
+        Committed first: whatever happens next, the agent may read two.
         """
-        if await self._ends_in_doubt(in_attempt=True):
-            return False
         self._doubtful = True
         return await self._write(FireState.TASK_CREATED, error=self._error, in_attempt=True)
 
@@ -133,7 +183,9 @@ class FireDelivery:
             await self._write(
                 FireState.FAILED,
                 reason=FireReason.DELIVERY_UNKNOWN,
-                error=self._unknown_because(),
+                error=self._unknown_because(
+                    "(delivery_guarantee at_most_once, or too late by now); a redrive does that."
+                ),
                 in_attempt=in_attempt,
             )
             return True
@@ -147,11 +199,11 @@ class FireDelivery:
             except Unavailable:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _unknown_because(self) -> str:
+    def _unknown_because(self, why_not_again: str) -> str:
         cause = self._error or "The run that held it ended between its send and the answer."
         return (
             f"{cause} So the agent may have the input, and nothing shows whether it has. It is not "
-            "sent again (delivery_guarantee at_most_once, or too late by now); a redrive does that."
+            f"sent again {why_not_again}"
         )[:LONGEST_ERROR]
 
     async def _failed(self, error: DeliveryError) -> bool:

@@ -31,6 +31,8 @@ def write_outcomes(tx: Transaction, outcomes: Sequence[Outcome], dagster_run_id:
         counted = tx.fires.ended({o.fire_id for o in ends})
         ends = [o for o in ends if o.fire_id not in counted]
     kept = tx.fires.write_outcomes(outcomes, dagster_run_id)
+    if denied := {o.fire_id for o in outcomes if o.state is FireState.SKIPPED} & kept:
+        tx.tasks.withdraw(denied)
     ours = [o for o in ends if o.fire_id in kept]
     if ours:
         _count(tx, ours)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from schedules_pipeline.domain.schedule import Agent
 from schedules_pipeline.errors import DeliveryError, DispatchEnded, Unavailable
+from schedules_pipeline.services.access_port import FireAccess
 from schedules_pipeline.services.agenda import Agenda, due_soon
 from schedules_pipeline.services.claiming import ClaimedFire, ClaimResult, claim, rehearse
 from schedules_pipeline.services.database_time import DatabaseTime
@@ -54,6 +55,7 @@ class SliceWorker:
         self,
         dispatch: Dispatch,
         platform: AgentPlatform,
+        access: FireAccess | None,
         clock: DatabaseTime,
         rules: DeliveryRules,
         *,
@@ -62,6 +64,7 @@ class SliceWorker:
     ) -> None:
         self._dispatch = dispatch
         self._platform = platform
+        self._access = access
         self._clock = clock
         self._rules = rules
         self._grace = grace
@@ -102,15 +105,15 @@ class SliceWorker:
             await self._close()
 
     async def _rehearse(self) -> None:
-        """On both threads at once, so that both connections are warm for the first fires."""
+        """All at once, so that all connections are warm for the first fires."""
         run = self._dispatch.dagster_run_id
 
         def once() -> None:
             self._dispatch.write(lambda tx: rehearse(tx, run))
 
-        await asyncio.gather(
-            self._in_thread(self._claims, once), self._in_thread(self._writes, once)
-        )
+        rehearsals = [self._in_thread(each, once) for each in (self._claims, self._writes)]
+        asking = [] if self._access is None else [self._access.rehearse()]
+        await asyncio.gather(*rehearsals, *asking)
 
     async def _step(self) -> bool:
         """Claim what is due, or wait for what comes next. False when all is done."""
@@ -233,6 +236,7 @@ class SliceWorker:
             claimed,
             ticket,
             platform=self._platform,
+            access=self._access,
             slots=self._slots,
             clock=self._clock,
             rules=self._rules,
@@ -279,6 +283,8 @@ class SliceWorker:
         await asyncio.gather(*left, return_exceptions=True)
         await self._outcomes.drained()
         await self._platform.aclose()
+        if self._access is not None:
+            await self._access.aclose()
         self._claims.shutdown()
         self._writes.shutdown()
 

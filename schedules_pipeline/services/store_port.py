@@ -469,6 +469,9 @@ class ScheduleRepository(Protocol):
     ) -> Sequence[Schedule]:
         """Active ones, newest first; `only`: none but these (by id)."""
 
+    def made_by(self, creator: JsonObject) -> Sequence[tuple[str, str]]:
+        """Agent and id of the active ones whose creator is this one."""
+
     def update(self, schedule: Schedule) -> Schedule | None:
         """Write an edit under the next version; None: its name is another active one's."""
 
@@ -875,6 +878,9 @@ class TaskRepository(Protocol):
 
     def not_final(self, task_ids: Collection[str]) -> set[str]:
         """Those of them that are at work, or were interrupted."""
+
+    def withdraw(self, fire_ids: Collection[str]) -> None:
+        """The tasks of these fires get no input: they are cancelled, unless they are final."""
 
     def stop(self, task_ids: Mapping[str, str]) -> None:
         """Their agents are told to stop: each (the key) gets its new status, unless it is final."""

@@ -395,7 +395,8 @@ class PostgresFires:
                         else f.task_created_at end,
                     sent_at = coalesce(x.sent_at, f.sent_at),
                     delivered_at = case when x.state = 'delivered' then statement_timestamp() end,
-                    finished_at = case when {STOPPED} or x.state in ('delivered', 'failed')
+                    finished_at = case
+                        when {STOPPED} or x.state in ('delivered', 'failed', 'skipped')
                         then statement_timestamp() end,
                     reply_excerpt = x.reply_excerpt,
                     possible_duplicate = f.possible_duplicate or x.possible_duplicate

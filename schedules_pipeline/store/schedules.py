@@ -56,7 +56,8 @@ UPDATE = f"""
         overlap_task_timeout_seconds = :overlap_task_timeout_seconds,
         delivery_guarantee = :delivery_guarantee, paused = :paused,
         task_params = cast(:task_params as jsonb), task_metadata = cast(:task_metadata as jsonb),
-        initial_input = cast(:initial_input as jsonb), version = s.version + 1,
+        initial_input = cast(:initial_input as jsonb),
+        creator_principal = cast(:creator_principal as jsonb), version = s.version + 1,
         updated_at = statement_timestamp()
     where s.id = :id and s.deleted_at is null
     returning {SCHEDULE_COLUMNS}
@@ -167,6 +168,18 @@ class PostgresSchedules:
             {"agent_id": agent_id, "limit": limit, "only": sorted(only or ())},
         )
         return [schedule_from(row) for row in rows]
+
+    def made_by(self, creator: JsonObject) -> Sequence[tuple[str, str]]:
+        """Agent and id of the active ones whose creator is this one."""
+        rows = self._connection.execute(
+            text("""
+                select agent_id, id from agent_run_schedules
+                where creator_principal = cast(:creator as jsonb) and deleted_at is null
+                order by id
+            """),
+            {"creator": _json(creator)},
+        )
+        return [(row.agent_id, row.id) for row in rows]
 
     def update(self, schedule: Schedule) -> Schedule | None:
         """Write what an edit changed; None: another active schedule has that name."""

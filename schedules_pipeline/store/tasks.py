@@ -11,6 +11,7 @@ COLUMNS = """
     id, name, agent_id, status, status_reason, params, task_metadata, created_at, updated_at
 """
 STOPPED = "Stopped for a later run of its schedule"
+WITHDRAWN = "The schedule's creator may not start it"
 
 
 class PostgresTasks:
@@ -93,6 +94,20 @@ class PostgresTasks:
             {"ids": sorted(task_ids)},
         )
         return set(rows.scalars())
+
+    def withdraw(self, fire_ids: Collection[str]) -> None:
+        """The tasks of these fires get no input: they are cancelled, unless they are final."""
+        self._connection.execute(
+            text("""
+                update tasks t
+                set status = 'CANCELED', updated_at = statement_timestamp(),
+                    status_reason = :withdrawn
+                from fires f
+                where f.id = any(:ids) and t.id = f.task_id
+                  and t.status in ('RUNNING', 'INTERRUPTED')
+            """),
+            {"ids": sorted(fire_ids), "withdrawn": WITHDRAWN},
+        )
 
     def stop(self, task_ids: Mapping[str, str]) -> None:
         """Their agents are told to stop: each (the key) gets its new status, unless it is final."""

@@ -1,137 +1,18 @@
 """One claimed fire, step by step: what is written before what, and when nothing more is sent."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import pytest
 
 from schedules_pipeline.domain.fire import FireReason, FireState
-from schedules_pipeline.domain.schedule import Agent
 from schedules_pipeline.errors import AgentError, DispatchEnded, TimedOut, Unavailable
 from schedules_pipeline.services.claiming import ClaimedFire
-from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
-from schedules_pipeline.services.platform_port import Assignment, Stop
+from schedules_pipeline.services.platform_port import Assignment
 from schedules_pipeline.services.slots import Slots
 from schedules_pipeline.services.store_port import Outcome
 from tests.delivery.factories import make_assignment
-
-NOON = datetime(2026, 6, 24, 12, 0, tzinfo=UTC)
-Step = Callable[[], Awaitable[object]]
-
-
-class StandingClock(DatabaseTime):
-    def __init__(self) -> None:
-        pass
-
-    def now(self) -> datetime:
-        return NOON
-
-
-async def nothing() -> None:
-    pass
-
-
-def raising(*errors: Exception | None) -> Step:
-    """Each call raises the next of these, the last again and again."""
-    left = list(errors)
-
-    async def step() -> None:
-        error = left.pop(0) if len(left) > 1 else left[0]
-        if error is not None:
-            raise error
-
-    return step
-
-
-@dataclass
-class Story:
-    """What happened, in order; the parts can be made to fail."""
-
-    create: Step = nothing
-    send: Step = nothing
-    prove: Step = nothing
-    shown: bool = False
-    kept: Callable[[Outcome], bool] = lambda _outcome: True
-    events: list[str] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
-
-    def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
-        raise NotImplementedError("one fire expects nothing")
-
-    async def create_task(self, assignment: Assignment) -> None:
-        self.events.append("create")
-        await self.create()
-
-    async def send_input(self, assignment: Assignment) -> str | None:
-        self.events.append("send")
-        await self.send()
-        return "hello"
-
-    async def shows_input(self, assignment: Assignment) -> bool:
-        self.events.append("look")
-        return self.shown
-
-    async def stop_task(self, stop: Stop) -> None:
-        raise AssertionError(stop)
-
-    async def open_tasks(self, task_ids: Collection[str]) -> Collection[str]:
-        return task_ids
-
-    async def aclose(self) -> None:
-        pass
-
-    async def proved(self) -> None:
-        await self.prove()
-
-    async def commit(self, outcome: Outcome) -> bool:
-        self.events.append(outcome.state.value)
-        self.outcomes.append(outcome)
-        return self.kept(outcome)
-
-
-def see_to(
-    story: Story,
-    *,
-    task_created: bool = False,
-    attempts: int = 0,
-    may_send_again: bool = True,
-) -> Slots:
-    """Runs the delivery to its end; returns the slots, all given back."""
-
-    async def run() -> Slots:
-        slots = Slots(on_free=lambda: None)
-        claimed = ClaimedFire(
-            fire_id="fire",
-            schedule_id="schedule",
-            agent_id="agent",
-            due_at=NOON,
-            attempts=attempts,
-            task_created=task_created,
-            may_send_again=may_send_again,
-            pause_after_failures=None,
-            lets_next_go=False,
-            assignment=make_assignment("http://127.0.0.1:9"),
-        )
-        delivery = FireDelivery(
-            claimed,
-            slots.take("agent"),
-            platform=story,
-            slots=slots,
-            clock=StandingClock(),
-            rules=DeliveryRules(retry_wait_seconds=0.001),
-            commit=story.commit,
-            prove=story.proved,
-        )
-        try:
-            await asyncio.wait_for(delivery.see_to_its_end(), 10)
-        finally:
-            assert slots.free("agent") == 64
-        return slots
-
-    return asyncio.run(run())
+from tests.services.story import CREATOR, NOON, StandingClock, Story, nothing, raising, see_to
 
 
 def test_the_task_is_committed_before_the_input_goes_out_and_the_delivery_after() -> None:
@@ -320,12 +201,14 @@ def test_a_wait_between_attempts_holds_no_slot() -> None:
             may_send_again=True,
             pause_after_failures=None,
             lets_next_go=False,
+            creator=CREATOR,
             assignment=make_assignment("http://127.0.0.1:9"),
         )
         await FireDelivery(
             claimed,
             slots.take("agent"),
             platform=story,
+            access=story,
             slots=slots,
             clock=StandingClock(),
             rules=DeliveryRules(retry_wait_seconds=0.001),

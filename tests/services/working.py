@@ -5,13 +5,15 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from schedules_pipeline.domain.schedule import Agent, JsonObject
+from schedules_pipeline.services.access_port import FireAccess
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.dispatching import Dispatcher
 from schedules_pipeline.services.fire_delivery import DeliveryRules
-from schedules_pipeline.services.platform_port import Assignment, Stop
+from schedules_pipeline.services.platform_port import AgentPlatform, Assignment, Stop
 from schedules_pipeline.services.slice_worker import SliceWorker
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -24,11 +26,11 @@ QUICK = DeliveryRules(retry_wait_seconds=0.01)
 
 @contextmanager
 def a_dispatcher(
-    database_url: str, slice_key: str, run: str = "run-1", **settings: float
+    database_url: str, slice_key: str, run: str = "run-1", **settings: Any
 ) -> Iterator[Dispatcher]:
     """What a Dagster run of the job has: an agent's second try comes at once, a hung one ends."""
     values = {"retry_wait_seconds": 0.01, "request_timeout_seconds": 0.3} | settings
-    wiring = Wiring(Settings(database_url=database_url, **values), pool_size=3)  # type: ignore[arg-type]
+    wiring = Wiring(Settings(database_url=database_url, **values), pool_size=3)
     try:
         with wiring.dispatcher(run, slice_key) as dispatcher:
             yield dispatcher
@@ -36,7 +38,7 @@ def a_dispatcher(
         wiring.close()
 
 
-def work_slice(database_url: str, slice_key: str, run: str = "run-1", **settings: float) -> None:
+def work_slice(database_url: str, slice_key: str, run: str = "run-1", **settings: Any) -> None:
     """One Dagster run's first op."""
     with a_dispatcher(database_url, slice_key, run, **settings) as dispatcher:
         dispatcher.dispatch()
@@ -89,13 +91,14 @@ class Platform:
 def work_alone(
     store: PostgresStore,
     slice_key: str,
-    platform: Platform,
+    platform: AgentPlatform,
     *,
     run: str = "run-1",
     ends_in: float = 0,
     rules: DeliveryRules = QUICK,
     beside: Callable[[SliceWorker, Dispatch], Awaitable[None]] | None = None,
     clock: DatabaseTime | None = None,
+    access: FireAccess | None = None,
 ) -> None:
     """A worker in this thread; `beside` runs in its event loop. Fails after 30 s."""
     dispatch = Dispatch(store, run, slice_key)
@@ -105,6 +108,7 @@ def work_alone(
         worker = SliceWorker(
             dispatch,
             platform,
+            access,
             clock or DatabaseTime(store),
             rules,
             grace=GRACE,
