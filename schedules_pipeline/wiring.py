@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from schedules_pipeline.delivery.acp import Timeouts
+from schedules_pipeline.delivery.acp import AcpClient, Timeouts
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.errors import StartupError
 from schedules_pipeline.services.backfilling import Backfills
@@ -16,6 +16,7 @@ from schedules_pipeline.services.dispatching import Dispatcher, DispatchRules
 from schedules_pipeline.services.fire_delivery import DeliveryRules
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
+from schedules_pipeline.services.platform_port import AgentLine
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import LandedFire
 from schedules_pipeline.services.tasks import Tasks
@@ -117,14 +118,20 @@ class Wiring:
         if "store" in self.__dict__:
             self.store.close()
 
+    def agent_line(self) -> AgentLine:
+        """To agents, for what is asked of them by hand. It belongs to the event loop that uses it,
+        and is closed there.
+        """
+        return AcpClient(self._timeouts())
+
     def _platform(self) -> LocalPlatform:
-        return LocalPlatform(
-            Timeouts(
-                connect=self.settings.connect_timeout_seconds,
-                request=self.settings.request_timeout_seconds,
-                turn=self.settings.turn_timeout_seconds,
-            ),
-            self.tasks,
+        return LocalPlatform(self._timeouts(), self.tasks)
+
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(
+            connect=self.settings.connect_timeout_seconds,
+            request=self.settings.request_timeout_seconds,
+            turn=self.settings.turn_timeout_seconds,
         )
 
     def _dispatch_rules(self) -> DispatchRules:

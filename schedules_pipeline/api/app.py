@@ -12,10 +12,12 @@ from schedules_pipeline.api import (
     backfills,
     browsing,
     clock,
+    conversations,
     edits,
     health,
     ledger,
     previews,
+    rpc,
     schedules,
     tasks,
 )
@@ -41,6 +43,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.use_cases = UseCases.of(wiring)
+    app.state.agent_line = wiring.agent_line()
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog)
     add_error_handlers(app)
@@ -55,9 +58,12 @@ def create_app(wiring: Wiring) -> FastAPI:
         ledger,
         previews,
         tasks,
+        rpc,
         backfills,
     ):
         app.include_router(noun.router)
+    app.include_router(conversations.events)
+    app.include_router(conversations.messages)
     # `/fires/overdue` before `/fires/{fire_id}`: an id may be any text.
     app.include_router(audits.fires)
     app.include_router(ledger.fires)
@@ -66,7 +72,8 @@ def create_app(wiring: Wiring) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     # As many threads as connections: who waits, waits in order here, not against the pool's clock.
     anyio.to_thread.current_default_thread_limiter().total_tokens = API_CONNECTIONS
     yield
+    await app.state.agent_line.aclose()

@@ -8,11 +8,14 @@ from fastapi import Depends, Request
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.browsing import Browser
+from schedules_pipeline.services.conversing import Conversations
 from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
+from schedules_pipeline.services.platform_port import AgentLine
 from schedules_pipeline.services.previewing import Previews
+from schedules_pipeline.services.reading import Conversation
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import Store
 from schedules_pipeline.services.switching import Switches
@@ -35,6 +38,8 @@ class UseCases:
     previews: Previews
     browser: Browser
     tasks: Tasks
+    conversations: Conversations
+    said: Conversation
     backfills: Backfills
     switches: Switches
     audits: Audits
@@ -55,6 +60,8 @@ class UseCases:
             previews=Previews(store),
             browser=Browser(store, editor),
             tasks=tasks,
+            conversations=Conversations(store),
+            said=Conversation(store),
             backfills=Backfills(store),
             switches=Switches(store),
             audits=Audits(store),
@@ -71,10 +78,16 @@ async def _use_cases(request: Request) -> UseCases:
     return found
 
 
+async def _agent_line(request: Request) -> AgentLine:
+    found: AgentLine = request.app.state.agent_line
+    return found
+
+
 async def _principal() -> JsonObject:
     """Who asks. Nobody has to say so far."""
     return {}
 
 
+Line = Annotated[AgentLine, Depends(_agent_line)]
 Use = Annotated[UseCases, Depends(_use_cases)]
 Principal = Annotated[JsonObject, Depends(_principal)]

@@ -189,11 +189,12 @@ def a_task(store: PostgresStore, fire: str, agent_id: str, *, touched: float | N
     query(
         store,
         """
-        insert into tasks (id, name, agent_id, status, created_at, updated_at)
+        insert into tasks (id, name, agent_id, status, created_at, updated_at, moved_at)
         select task_id, 'scheduled-run:' || schedule_id || ':' || id, :agent,
                case when cast(:touched as float) is null then 'RUNNING' else 'COMPLETED' end,
                claimed_at - interval '1 hour',
-               claimed_at + make_interval(secs => coalesce(cast(:touched as float), -3600))
+               claimed_at + make_interval(secs => coalesce(cast(:touched as float), -3600)),
+               claimed_at + make_interval(secs => cast(:touched as float))
         from fires where id = :fire
         """,
         fire=fire,
