@@ -51,6 +51,7 @@ def test_a_task_is_shown_by_id_and_by_name(api: Api, task: str) -> None:
         "created_at",
         "updated_at",
         "cleaned_at",
+        "agents",
     }
     assert (found["status"], found["params"], found["task_metadata"]) == (
         "RUNNING",
