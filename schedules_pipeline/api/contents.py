@@ -72,8 +72,9 @@ class ReasoningContent(Content):
 
 
 def _kind(value: object) -> str:
-    kind = value.get("type", "text") if isinstance(value, dict) else getattr(value, "type", "text")
-    return str(kind)
+    if isinstance(value, dict):
+        return str(value.get("type", "text"))
+    return str(getattr(value, "type", None))
 
 
 AnyContent = Annotated[

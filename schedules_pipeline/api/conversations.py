@@ -149,7 +149,7 @@ class MessageUpdates(BaseModel):
 @events.get("")
 def list_events(query: Annotated[EventsQuery, Query()], use: Use) -> list[EventShown]:
     """Events of a task in order. That of a fire is shown once it may have gone out."""
-    found = use.said.events(
+    found = use.transcripts.events(
         query.task_id, query.agent_id, after=query.last_processed_event_id, limit=query.limit
     )
     return [EventShown.of(event) for event in found]
@@ -158,7 +158,7 @@ def list_events(query: Annotated[EventsQuery, Query()], use: Use) -> list[EventS
 @events.get("/{event_id}")
 def get_event(event_id: Handle, use: Use) -> EventShown:
     """One event that was sent by hand; that of a fire is found with its task."""
-    return EventShown.of(use.said.event(event_id))
+    return EventShown.of(use.transcripts.event(event_id))
 
 
 @messages.get("")
@@ -168,7 +168,7 @@ def list_messages(query: Annotated[MessagesQuery, Query()], use: Use) -> list[Me
     In a task of a fire whose agent answers at once: the fire's input and the beginning of the
     answer, too.
     """
-    found = use.said.messages(query.task_id, query.to_filter(), query.order_by, query.span())
+    found = use.transcripts.messages(query.task_id, query.to_filter(), query.order_by, query.span())
     return [MessageShown.of(message) for message in found]
 
 
@@ -176,7 +176,7 @@ def list_messages(query: Annotated[MessagesQuery, Query()], use: Use) -> list[Me
 def list_messages_by_cursor(query: Annotated[MessagesByCursor, Query()], use: Use) -> MessagePage:
     """`older`: newest first; `newer`: oldest first, from the cursor on."""
     direction = Direction.DESC if query.direction == "older" else Direction.ASC
-    found, cursor = use.said.messages_beyond(
+    found, cursor = use.transcripts.messages_beyond(
         query.task_id, query.to_filter(), query.cursor, direction, limit=query.limit
     )
     return MessagePage(
@@ -189,13 +189,13 @@ def list_messages_by_cursor(query: Annotated[MessagesByCursor, Query()], use: Us
 @messages.get("/{message_id:path}")
 def get_message(message_id: Handle, use: Use) -> MessageShown:
     """One message."""
-    return MessageShown.of(use.said.message(message_id))
+    return MessageShown.of(use.transcripts.message(message_id))
 
 
 @messages.post("")
 def create_message(body: NewMessage, use: Use) -> MessageShown:
     """Say something in a task; no agent is told of it."""
-    (said,) = use.said.say(
+    (said,) = use.transcripts.say(
         body.task_id,
         [_json(body.content)],
         done=body.streaming_status != "IN_PROGRESS",
@@ -207,7 +207,7 @@ def create_message(body: NewMessage, use: Use) -> MessageShown:
 @messages.post("/batch")
 def create_messages(body: NewMessages, use: Use) -> list[MessageShown]:
     """Say several things at once."""
-    said = use.said.say(
+    said = use.transcripts.say(
         body.task_id, [_json(each) for each in body.contents], created_at=body.created_at
     )
     return [MessageShown.of(message) for message in said]
@@ -217,14 +217,14 @@ def create_messages(body: NewMessages, use: Use) -> list[MessageShown]:
 def update_messages(body: MessageUpdates, use: Use) -> list[MessageShown]:
     """Other contents for several messages."""
     contents = {message_id: _json(content) for message_id, content in body.updates.items()}
-    return [MessageShown.of(each) for each in use.said.rewrite(body.task_id, contents)]
+    return [MessageShown.of(each) for each in use.transcripts.rewrite(body.task_id, contents)]
 
 
 @messages.put("/{message_id:path}")
 def update_message(message_id: Handle, body: MessageUpdate, use: Use) -> MessageShown:
     """Another content. What a fire said stays as it is."""
     status = body.streaming_status
-    (said,) = use.said.rewrite(
+    (said,) = use.transcripts.rewrite(
         body.task_id,
         {message_id: _json(body.content)},
         done=None if status is None else status == "DONE",

@@ -15,11 +15,11 @@ from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.platform_port import AgentLine
 from schedules_pipeline.services.previewing import Previews
-from schedules_pipeline.services.reading import Conversation
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import Store
 from schedules_pipeline.services.switching import Switches
 from schedules_pipeline.services.tasks import Tasks
+from schedules_pipeline.services.transcripts import Transcripts
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.wiring import Wiring
 
@@ -39,7 +39,7 @@ class UseCases:
     browser: Browser
     tasks: Tasks
     conversations: Conversations
-    said: Conversation
+    transcripts: Transcripts
     backfills: Backfills
     switches: Switches
     audits: Audits
@@ -61,7 +61,7 @@ class UseCases:
             browser=Browser(store, editor),
             tasks=tasks,
             conversations=Conversations(store),
-            said=Conversation(store),
+            transcripts=Transcripts(store),
             backfills=Backfills(store),
             switches=Switches(store),
             audits=Audits(store),

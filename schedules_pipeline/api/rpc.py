@@ -27,7 +27,8 @@ from schedules_pipeline.api.rpc_schemas import (
 )
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import InvalidInput, Rejected, SchedulesError
-from schedules_pipeline.services.conversing import Caller, Opened, WhichAgent
+from schedules_pipeline.services.calls import Caller, WhichAgent
+from schedules_pipeline.services.conversing import Opened
 from schedules_pipeline.services.once import Attempt, find_answer, keep_answer
 from schedules_pipeline.services.store_port import Answer
 

@@ -9,8 +9,7 @@ from schedules_pipeline.api.conversations import EventShown, MessageShown
 from schedules_pipeline.api.fields import STORABLE, Json
 from schedules_pipeline.api.tasks import TaskShown
 from schedules_pipeline.domain.schedule import JsonObject
-from schedules_pipeline.services.conversation_port import StoredEvent
-from schedules_pipeline.services.conversing import (
+from schedules_pipeline.services.calls import (
     Call,
     CancelTask,
     CreateTask,
@@ -20,6 +19,7 @@ from schedules_pipeline.services.conversing import (
     SendMessage,
     WhichTask,
 )
+from schedules_pipeline.services.conversation_port import StoredEvent
 from schedules_pipeline.services.store_port import StoredTask
 
 INTERNAL_ERROR = -32603

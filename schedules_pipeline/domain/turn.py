@@ -63,8 +63,11 @@ class Turn:
         self._open: dict[object, Said] = {}
         self._characters = 0
 
-    def take(self, update: JsonObject) -> JsonObject | None:
-        """The update as callers get it, with its message. None: it says nothing."""
+    def take(self, update: JsonObject) -> list[JsonObject]:
+        """The update as callers get it, with its message; none, if it says nothing.
+
+        A piece of a message that was not begun is preceded by its `start`.
+        """
         index = update.get("index")
         key = index if isinstance(index, int | str) else None
         match update.get("type"):
@@ -77,58 +80,42 @@ class Turn:
             case "done" if key in self._open:
                 said = self._open[key]
                 said.done = True
-                return {"type": "done", "index": key, "parent_task_message": self._shown(said)}
-        return None
+                return [self._update("done", key, said)]
+        return []
 
     def messages(self) -> list[Said]:
         """What was said so far, in order."""
         return self._said
 
-    def _start(self, key: object, update: JsonObject) -> JsonObject | None:
+    def _start(self, key: object, update: JsonObject) -> list[JsonObject]:
         content = self._content(update.get("content"))
-        if content is None:
-            return None
+        return [] if content is None else [self._begin(key, content)]
+
+    def _begin(self, key: object, content: JsonObject) -> JsonObject:
         said = self._open[key] = self._new(content)
-        return {
-            "type": "start",
-            "index": key,
-            "content": content,
-            "parent_task_message": self._shown(said),
-        }
+        return self._update("start", key, said, content=content)
 
-    def _delta(self, key: object, update: JsonObject) -> JsonObject | None:
+    def _delta(self, key: object, update: JsonObject) -> list[JsonObject]:
         delta = update.get("delta")
-        kind = delta.get("type") if isinstance(delta, dict) else None
-        piece = delta.get(_PIECES[kind][1]) if delta and kind in _PIECES else None
-        if not isinstance(piece, str) or not isinstance(delta, dict) or not isinstance(kind, str):
-            return None
+        kind, piece = _piece(delta)
+        if not isinstance(delta, dict) or not isinstance(piece, str):
+            return []
         self._count(len(piece))
-        said = self._open.get(key)
-        if said is None:
-            said = self._open[key] = self._new(EMPTY)
+        named = {name: delta.get(name) for name in ("tool_call_id", "name")}
+        begun = [] if key in self._open else [self._begin(key, _empty(kind, named))]
+        said = self._open[key]
         if not said.pieces:
-            said.kind = kind
-            said.named = {name: delta.get(name) for name in ("tool_call_id", "name")}
+            said.kind, said.named = kind, named
         said.pieces.append(piece)
-        return {
-            "type": "delta",
-            "index": key,
-            "delta": delta,
-            "parent_task_message": self._shown(said, head=True),
-        }
+        return [*begun, self._update("delta", key, said, delta=delta)]
 
-    def _full(self, key: object, update: JsonObject) -> JsonObject | None:
+    def _full(self, key: object, update: JsonObject) -> list[JsonObject]:
         content = self._content(update.get("content"))
         if content is None:
-            return None
+            return []
         said = self._open.pop(key, None) or self._new(content)
         said.content, said.pieces, said.done = content, [], True
-        return {
-            "type": "full",
-            "index": key,
-            "content": content,
-            "parent_task_message": self._shown(said),
-        }
+        return [self._update("full", key, said, content=content)]
 
     def _content(self, content: object) -> JsonObject | None:
         if not isinstance(content, dict) or content.get("type", "text") not in CONTENT_TYPES:
@@ -150,16 +137,40 @@ class Turn:
         if self._characters > MOST_CHARACTERS:
             raise BadReply(f"The agent's answer is larger than {MOST_CHARACTERS:,} characters.")
 
-    def _shown(self, said: Said, *, head: bool = False) -> JsonObject:
+    def _update(self, kind: str, key: object, said: Said, **more: JsonObject) -> JsonObject:
         at = said.created_at.isoformat().replace("+00:00", "Z")
-        return {
+        message = {
             "id": said.id,
             "task_id": self._task_id,
-            "content": said.head if head else said.whole(),
+            "content": said.head if kind == "delta" else said.whole(),
             "streaming_status": "DONE" if said.done else "IN_PROGRESS",
             "created_at": at,
             "updated_at": at,
         }
+        return {"type": kind, "index": key, **more, "parent_task_message": message}
+
+
+def _piece(delta: object) -> tuple[str, object]:
+    """A delta's kind and its piece, which is no text when it says nothing."""
+    kind = delta.get("type") if isinstance(delta, dict) else None
+    if not isinstance(delta, dict) or not isinstance(kind, str) or kind not in _PIECES:
+        return "", None
+    return kind, delta.get(_PIECES[kind][1])
+
+
+def _empty(kind: str, named: JsonObject) -> JsonObject:
+    """How a message begins of which only pieces come."""
+    content: JsonObject = {"type": _PIECES[kind][0], "author": "agent"}
+    match content["type"]:
+        case "text":
+            return EMPTY
+        case "data":
+            return content | {"data": {}}
+        case "tool_request":
+            return content | named | {"arguments": {}}
+        case "tool_response":
+            return content | named | {"content": ""}
+    return content | {"summary": []}
 
 
 def _grown(said: Said) -> JsonObject:

@@ -7,10 +7,10 @@ from there on the rows say it too.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import uuid4
 
 from anyio import CancelScope
 from anyio.to_thread import run_sync
@@ -19,6 +19,18 @@ from schedules_pipeline.domain.fire import TASK_OF_FIRE, task_id
 from schedules_pipeline.domain.schedule import AcpType, Agent, AgentStatus, JsonObject
 from schedules_pipeline.domain.turn import Turn
 from schedules_pipeline.errors import DeliveryError, InvalidInput, NotFound, Rejected
+from schedules_pipeline.services.calls import (
+    Call,
+    Caller,
+    CancelTask,
+    CreateTask,
+    InterruptTask,
+    Result,
+    SendEvent,
+    SendMessage,
+    WhichAgent,
+    WhichTask,
+)
 from schedules_pipeline.services.conversation_port import NewMessage, StoredEvent, StoredMessage
 from schedules_pipeline.services.platform_port import AgentLine, Errand, Take, Task
 from schedules_pipeline.services.registering import require_agent
@@ -34,87 +46,6 @@ METHODS: Mapping[AcpType, frozenset[str]] = {
     AcpType.AGENTIC: _BOTH | {"task/cancel", "event/send"},
 }
 """What an agent can be asked for, by its type."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WhichAgent:
-    """By its id or by its name."""
-
-    id: str | None = None
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WhichTask:
-    """By its id or by its name; by neither, if one can be made."""
-
-    id: str | None = None
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateTask:
-    """Get-or-create by name; without one it is a new one."""
-
-    method = "task/create"
-    name: str | None = None
-    params: JsonObject | None = None
-    task_metadata: JsonObject | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendEvent:
-    """An input for a task that there is."""
-
-    method = "event/send"
-    task: WhichTask
-    content: JsonObject | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendMessage:
-    """An input that is answered at once; its task is made if there is none of that name."""
-
-    method = "message/send"
-    task: WhichTask
-    content: JsonObject
-    task_params: JsonObject | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelTask:
-    """The agent is to give it up."""
-
-    method = "task/cancel"
-    task: WhichTask
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InterruptTask:
-    """The agent is to stop in its turn."""
-
-    method = "task/interrupt"
-    task: WhichTask
-
-
-Call = CreateTask | SendEvent | SendMessage | CancelTask | InterruptTask
-Result = StoredTask | StoredEvent | list[StoredMessage]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """What else is known of the request.
-
-    `key`: whoever repeats the request under it means the same task, event and message. `headers`:
-    those that the agent is to see.
-    """
-
-    key: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def new_id(self, what: str) -> str:
-        """An id: the same one for a repeated request."""
-        return str(uuid4() if self.key is None else uuid5(NAMESPACE_URL, f"{what}:{self.key}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,9 +108,9 @@ class Conversations:
         )
 
         async def hear(update: JsonObject) -> None:
-            shown = turn.take(update)
-            if shown is not None and take is not None:
-                await take(shown)
+            for shown in turn.take(update):
+                if take is not None:
+                    await take(shown)
 
         try:
             await line.converse(opened.errand, hear)
@@ -256,8 +187,7 @@ def _open_event(tx: Transaction, agent: Agent, call: SendEvent, caller: Caller) 
 def _open_message(tx: Transaction, agent: Agent, call: SendMessage, caller: Caller) -> Opened:
     if call.task.id is not None:
         task = _own(require_task(tx, call.task.id), agent)
-        if call.task_params is not None:
-            task = tx.tasks.set_params(task.id, call.task_params) or task
+        task = _with_params(tx, task, call.task_params)
     else:
         wanted = CreateTask(name=call.task.name, params=call.task_params)
         task = _find_or_create(tx, agent, wanted, caller)
@@ -305,27 +235,30 @@ def _find_or_create(tx: Transaction, agent: Agent, call: CreateTask, caller: Cal
     A fire's task has a fire: nobody else makes one of such a name, for the fire would take it for
     its own.
     """
-    new_id = caller.new_id("task") if call.name is None else task_id(call.name)
-    if call.name is not None and call.name.startswith(TASK_OF_FIRE):
-        found = tx.tasks.get_by_name(call.name)
-        if found is None:
+    row = TaskRow(
+        id=caller.new_id("task") if call.name is None else task_id(call.name),
+        name=call.name,
+        agent_id=agent.id,
+        params=call.params,
+        task_metadata=call.task_metadata or {},
+    )
+    if _is_of_a_fire(call.name):
+        if tx.tasks.get(row.id) is None:
             raise InvalidInput(
                 "name", f"tasks that are called '{TASK_OF_FIRE}…' are made by fires; choose another"
             )
-    else:
-        row = TaskRow(
-            id=new_id,
-            name=call.name,
-            agent_id=agent.id,
-            params=call.params,
-            task_metadata=call.task_metadata or {},
-        )
-        if tx.tasks.create_by_hand(row):
-            return require_task(tx, new_id)
-    task = _own(require_task(tx, new_id), agent)
-    if call.params is not None and call.params != task.params:
-        return tx.tasks.set_params(task.id, call.params) or task
-    return task
+    elif tx.tasks.create_by_hand(row):
+        return require_task(tx, row.id)
+    task = _own(require_task(tx, row.id), agent)
+    return task if call.params == task.params else _with_params(tx, task, call.params)
+
+
+def _is_of_a_fire(name: str | None) -> bool:
+    return name is not None and name.startswith(TASK_OF_FIRE)
+
+
+def _with_params(tx: Transaction, task: StoredTask, params: JsonObject | None) -> StoredTask:
+    return task if params is None else tx.tasks.set_params(task.id, params) or task
 
 
 def _errand(

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.wiring import Wiring
 from tests.agents import RunningAgent, start_agent
+from tests.api.clients import a_client
 from tests.api.factories import Api, agent_body
 
 NO_DATABASE = "postgresql://127.0.0.1:1/none"
@@ -93,6 +95,13 @@ def acp_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent
     """A real agent; `acp_agent.url_for(mode)` says how it behaves."""
     with start_agent(tmp_path_factory.mktemp("agent"), "--envelopes") as running:
         yield running
+
+
+@pytest.fixture(params=["sync", "async"])
+def agentex_client(request: pytest.FixtureRequest, base_url: str, wiring: Wiring) -> Iterator[Any]:
+    """The published client, both of its kinds."""
+    with a_client(request.param, base_url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -37,8 +37,9 @@ def test_updates_are_passed_on_with_the_message_that_they_belong_to(
 ) -> None:
     talk = talk_to(client, acp_agent.url_for("stream"), "sync")
     updates = [line["result"] for line in stream(talk, task_name="t")]
-    assert [update["type"] for update in updates] == ["delta", "delta", "delta", "done"]
-    assert [update["delta"]["text_delta"] for update in updates[:3]] == ["Hel", "lo ", "world"]
+    # The agent sent no start: it is put before the first piece.
+    assert [update["type"] for update in updates] == ["start", "delta", "delta", "delta", "done"]
+    assert [update["delta"]["text_delta"] for update in updates[1:4]] == ["Hel", "lo ", "world"]
     _, kept = messages(talk, "t")
     assert kept["content"]["content"] == "Hello world"
     assert {update["parent_task_message"]["id"] for update in updates} == {kept["id"]}

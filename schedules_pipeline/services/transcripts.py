@@ -29,7 +29,7 @@ _OF_FIRE = 2
 _APART = timedelta(milliseconds=1)
 
 
-class Conversation:
+class Transcripts:
     """Events and messages."""
 
     def __init__(self, store: Store) -> None:
