@@ -14,7 +14,7 @@ from schedules_pipeline.access.keys import Roles
 from schedules_pipeline.access.nobody import NobodyAsks
 from schedules_pipeline.access.provider import ProviderAuthenticator, ProviderAuthorizer
 from schedules_pipeline.access.throttling import Throttled
-from schedules_pipeline.delivery.acp import Timeouts
+from schedules_pipeline.delivery.acp import AcpClient, Timeouts
 from schedules_pipeline.delivery.fire_provider import FireProviderClient
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.delivery.provider import ProviderClient
@@ -30,6 +30,7 @@ from schedules_pipeline.services.fire_delivery import DeliveryRules
 from schedules_pipeline.services.issuing import Keys
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
+from schedules_pipeline.services.platform_port import AgentLine
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import LandedFire
 from schedules_pipeline.services.tasks import Tasks
@@ -182,14 +183,20 @@ class Wiring:
         if "_provider" in self.__dict__:
             self._provider.close()
 
+    def agent_line(self) -> AgentLine:
+        """To agents, for what is asked of them by hand. It belongs to the event loop that uses it,
+        and is closed there.
+        """
+        return AcpClient(self._timeouts())
+
     def _platform(self) -> LocalPlatform:
-        return LocalPlatform(
-            Timeouts(
-                connect=self.settings.connect_timeout_seconds,
-                request=self.settings.request_timeout_seconds,
-                turn=self.settings.turn_timeout_seconds,
-            ),
-            self.tasks,
+        return LocalPlatform(self._timeouts(), self.tasks)
+
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(
+            connect=self.settings.connect_timeout_seconds,
+            request=self.settings.request_timeout_seconds,
+            turn=self.settings.turn_timeout_seconds,
         )
 
     def _fire_access(self) -> FireAccess | None:

@@ -21,11 +21,12 @@ from typing import Any
 JsonObject = dict[str, Any]
 
 _INPUTS = ("event/send", "message/send")
+_STOPS = frozenset({"task/cancel", "task/interrupt"})
 _SERVED = {
-    "sync": frozenset({"message/send"}),
-    "async": frozenset({"task/create", "event/send"}),
-    "agentic": frozenset({"task/create", "event/send"}),
-    "any": frozenset({"task/create", "event/send", "message/send"}),
+    "sync": _STOPS | {"message/send"},
+    "async": _STOPS | {"task/create", "event/send"},
+    "agentic": _STOPS | {"task/create", "event/send"},
+    "any": _STOPS | {"task/create", "event/send", "message/send"},
 }
 _KEPT_HEADERS = ("accept", "authorization", "content-type", "cookie", "host", "user-agent")
 
@@ -281,6 +282,20 @@ def _slow_drip(c: Connection, envelope: JsonObject, request: Request) -> None:
     c.later(drip())
 
 
+def _drip(c: Connection, envelope: JsonObject, request: Request) -> None:
+    async def drip() -> None:
+        delta = {"type": "delta", "index": 0, "delta": {"type": "text", "text_delta": "drip"}}
+        c.begin_stream()
+        try:
+            while True:
+                c.send_chunk(json.dumps(_result(envelope, delta)).encode() + b"\n")
+                await asyncio.sleep(0.02)
+        finally:
+            c.agent.record(request, envelope | {"method": "connection lost"}, "drip")
+
+    c.later(drip())
+
+
 def _fail_once(c: Connection, envelope: JsonObject, request: Request) -> None:
     key = (str(envelope.get("method")), request.headers.get("x-idempotency-key"))
     if key in c.agent.seen:
@@ -345,6 +360,7 @@ MODES: dict[str, Callable[[Connection, JsonObject, Request], None]] = {
     "endless": _endless,
     "hang": lambda _c, _e, _r: None,
     "slow_drip": _slow_drip,
+    "drip": _drip,
     "close": lambda c, _e, _r: c.transport.close(),
     "reset": _reset,
     "close_midway": _close_midway,

@@ -32,6 +32,7 @@ from schedules_pipeline.settings import Settings
 from schedules_pipeline.wiring import Wiring
 from soak.__main__ import NAMES
 from soak.verdict import Offences
+from tests.agents import start_agent
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -352,8 +353,12 @@ class Shell:
         return asyncio.run(self._ask(request))
 
     async def _ask(self, request: Request) -> Response:
-        async with AsyncClient(transport=ASGITransport(self._app)) as client:
-            return await client.send(request)
+        try:
+            async with AsyncClient(transport=ASGITransport(self._app)) as client:
+                return await client.send(request)
+        finally:
+            # Each request has an event loop of its own here.
+            await self._app.state.agent_line.aclose()
 
 
 def _statements(block: str) -> Iterator[str]:
@@ -372,11 +377,12 @@ def _statements(block: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def shell(database_url: str) -> Iterator[Shell]:
+def shell(database_url: str, tmp_path: Path) -> Iterator[Shell]:
     """Examples go to the real application, on a database with the two demo agents."""
     wiring = Wiring(Settings(database_url=database_url))
-    wiring.seed_demo({f"demo-{kind}": "http://127.0.0.1:9" for kind in ("async", "sync")})
-    yield Shell(create_app(wiring))
+    with start_agent(tmp_path) as agent:
+        wiring.seed_demo({f"demo-{kind}": agent.url for kind in ("async", "sync")})
+        yield Shell(create_app(wiring))
     wiring.close()
 
 

@@ -3,13 +3,16 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from schedules_pipeline.api.access import Permitted
 from schedules_pipeline.api.agent_schemas import AgentRegister, AgentRow, RegisteredAgent
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import Handle
+from schedules_pipeline.api.paging import JsonText, PageQuery, json_object
 from schedules_pipeline.api.routing import Route
+from schedules_pipeline.services.conversation_port import AgentFilter, AgentOrder
 
 router = APIRouter(prefix="/agents", tags=["agents"], route_class=Route)
 
@@ -20,16 +23,25 @@ def register(body: AgentRegister, use: Use) -> RegisteredAgent:
     return RegisteredAgent.of(use.agents.register(body.to_draft()))
 
 
+class AgentsQuery(PageQuery):
+    """Which agents."""
+
+    task_id: Handle | None = Field(default=None, description="The agent of this task.")
+    agent_card_metadata: JsonText | None = Field(
+        default=None,
+        description="A JSON object that `registration_metadata.agent_card.metadata` must contain.",
+    )
+    order_by: AgentOrder = AgentOrder.CREATED_AT
+
+
 @router.get("")
 def list_agents(
-    use: Use,
-    only: Permitted,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 50,
-    page_number: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    query: Annotated[AgentsQuery, Query()], use: Use, only: Permitted
 ) -> list[AgentRow]:
-    """Newest first."""
-    agents = use.agents.list(limit=limit, offset=(page_number - 1) * limit, only=only)
-    return [AgentRow.of(agent) for agent in agents]
+    """Newest first, unless another order is asked for."""
+    card = json_object("agent_card_metadata", query.agent_card_metadata)
+    wanted = AgentFilter(task_id=query.task_id, card=card, only=only)
+    return [AgentRow.of(agent) for agent in use.agents.list(wanted, query.order_by, query.span())]
 
 
 @router.get("/{agent_id}", responses=NOT_FOUND)

@@ -12,10 +12,12 @@ from schedules_pipeline.api import (
     backfills,
     browsing,
     clock,
+    conversations,
     edits,
     health,
     ledger,
     previews,
+    rpc,
     schedules,
     tasks,
 )
@@ -43,7 +45,10 @@ ROUTERS = (
     ledger.router,
     previews.router,
     tasks.router,
+    rpc.router,
     backfills.router,
+    conversations.events,
+    conversations.messages,
     audits.fires,
     ledger.fires,
     edits.fires,
@@ -61,6 +66,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         dependencies=[Depends(authorize)],
     )
     app.state.use_cases = UseCases.of(wiring)
+    app.state.agent_line = wiring.agent_line()
     # The last one is the outermost: nothing is read of a body before it is known whose it is.
     app.add_middleware(BodyLimit)
     app.add_middleware(Authentication)
@@ -73,7 +79,8 @@ def create_app(wiring: Wiring) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     # As many threads as connections: who waits, waits in order here, not against the pool's clock.
     anyio.to_thread.current_default_thread_limiter().total_tokens = API_CONNECTIONS
     yield
+    await app.state.agent_line.aclose()

@@ -9,16 +9,19 @@ from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.access_port import creator_of
 from schedules_pipeline.services.backfilling import Backfills
 from schedules_pipeline.services.browsing import Browser
+from schedules_pipeline.services.conversing import Conversations
 from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.permitting import Permissions
+from schedules_pipeline.services.platform_port import AgentLine
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import Store
 from schedules_pipeline.services.switching import Switches
 from schedules_pipeline.services.tasks import Tasks
+from schedules_pipeline.services.transcripts import Transcripts
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.wiring import Wiring
 
@@ -40,6 +43,8 @@ class UseCases:
     previews: Previews
     browser: Browser
     tasks: Tasks
+    conversations: Conversations
+    transcripts: Transcripts
     backfills: Backfills
     switches: Switches
     audits: Audits
@@ -72,6 +77,8 @@ class UseCases:
             previews=Previews(store),
             browser=Browser(store, editor),
             tasks=tasks,
+            conversations=Conversations(store),
+            transcripts=Transcripts(store),
             backfills=Backfills(store),
             switches=Switches(store),
             audits=Audits(store),
@@ -98,6 +105,12 @@ async def _principal(request: Request) -> JsonObject:
     return creator_of(await _caller(request))
 
 
+async def _agent_line(request: Request) -> AgentLine:
+    found: AgentLine = request.app.state.agent_line
+    return found
+
+
+Line = Annotated[AgentLine, Depends(_agent_line)]
 Use = Annotated[UseCases, Depends(_use_cases)]
 Caller = Annotated[JsonObject, Depends(_caller)]
 """Who asks, as whoever authenticated them says it: only for whoever authorizes them."""

@@ -129,25 +129,27 @@ def _problem(error: dict[str, Any]) -> str:
     place = [str(part) for part in error["loc"]]
     if error["type"] == "json_invalid":
         return f"body: is not JSON: {error['ctx']['error']} at character {place[-1]}"
+    if place == ["body"] and error["type"] == "unknown_method":
+        return f"method: {error['msg']}"
     if place == ["body"]:
         return NOT_JSON
     return f"{'.'.join(place[1:])}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _invalid(message: str) -> Response:
-    body = {"status_code": INVALID, "message": _speakable(message), "data": None}
+    body = {"status_code": INVALID, "message": speakable(message), "data": None}
     return JSONResponse(body, status_code=422)
 
 
 def _plain(message: str, status: int, headers: dict[str, str] | None) -> Response:
     return JSONResponse(
-        {"message": _speakable(message), "code": status, "data": None},
+        {"message": speakable(message), "code": status, "data": None},
         status_code=status,
         headers=headers,
     )
 
 
-def _speakable(text: str) -> str:
+def speakable(text: str) -> str:
     """Cut to a readable length, in characters that can be encoded."""
     whole = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
     return whole.encode("utf-8", "backslashreplace").decode()

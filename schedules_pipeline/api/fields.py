@@ -52,7 +52,8 @@ def _with_offset(moment: datetime) -> datetime:
     return moment
 
 
-def _storable_json(value: dict[str, Any]) -> dict[str, Any]:
+def storable_value(value: Any) -> Any:
+    """Any JSON within our limits. Errors: ValueError that says what is wrong."""
     for leaf, depth in _walk(value):
         if depth > MAX_JSON_DEPTH:
             raise ValueError(f"is nested more than {MAX_JSON_DEPTH} deep; flatten it")
@@ -86,7 +87,7 @@ AwareInstant = Annotated[
     datetime, BeforeValidator(_date_text), AfterValidator(_with_offset), AfterValidator(_in_utc)
 ]
 Instant = Annotated[datetime, BeforeValidator(_date_text), AfterValidator(_in_utc)]
-Json = Annotated[dict[str, Any], AfterValidator(_storable_json)]
+Json = Annotated[dict[str, Any], AfterValidator(storable_value)]
 
 Handle = Annotated[
     str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))

@@ -39,7 +39,7 @@ WITH_ETAG = {
 }
 
 
-async def _attempt(request: Request, caller: Caller, key: Key = None) -> Attempt | None:
+async def attempt_of(request: Request, caller: Caller, key: Key = None) -> Attempt | None:
     """The request under its key, if it has one."""
     if key is None:
         return None
@@ -113,7 +113,7 @@ def _signature(endpoint: Endpoint, *, posts: bool) -> inspect.Signature:
     signature = inspect.signature(endpoint)
     needed = {"outgoing": Response}
     if posts:
-        needed["attempt"] = Annotated[Attempt | None, Depends(_attempt)]  # type: ignore[assignment]
+        needed["attempt"] = Annotated[Attempt | None, Depends(attempt_of)]  # type: ignore[assignment]
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
         for name, annotation in needed.items()

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
 from uuid import uuid4
 
 import aiohttp
@@ -23,10 +22,12 @@ from yarl import URL
 
 from schedules_pipeline.delivery import envelopes
 from schedules_pipeline.delivery.connections import ATTEMPT, AgentConnector, Attempt, open_transport
+from schedules_pipeline.delivery.envelopes import Told
 from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of
+from schedules_pipeline.domain.clean import clean
 from schedules_pipeline.domain.schedule import Agent, JsonObject
 from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut, Unreachable
-from schedules_pipeline.services.platform_port import Assignment, Stop
+from schedules_pipeline.services.platform_port import Assignment, Errand, Stop, Take
 
 REPLY_BYTES = 1 << 20
 """The largest JSON reply, and the largest line of a streamed one."""
@@ -34,7 +35,6 @@ STREAM_BYTES = 64 << 20
 """The largest streamed reply in all: some 300,000 updates of one token each."""
 _BODY_CHUNK = 256 << 10
 _NO_ADDRESS = "The agent's acp_url is not an http(s) address: {}."
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +82,21 @@ class AcpClient:
         with suppress(Exception):
             await self._connector.open_ahead(URL(str(_endpoint(acp_url))), number)
 
-    async def create_task(self, assignment: Assignment) -> None:
+    async def create_task(self, about: Told) -> None:
         """`task/create`. Repeating it is safe: the task's id is the same each time."""
-        await self._call(assignment, envelopes.task_create(assignment), carries_input=False)
+        await self._call(about, envelopes.task_create(about), carries_input=False)
 
-    async def send_event(self, assignment: Assignment) -> None:
+    async def send_event(self, about: Told) -> None:
         """`event/send`: the agent takes the input and works on it later."""
-        await self._call(assignment, envelopes.event_send(assignment), carries_input=True)
+        await self._call(about, envelopes.event_send(about), carries_input=True)
+
+    async def cancel_task(self, about: Errand) -> None:
+        """`task/cancel`."""
+        await self._call(about, envelopes.task_cancel(about), carries_input=False)
+
+    async def interrupt_task(self, about: Errand) -> None:
+        """`task/interrupt`."""
+        await self._call(about, envelopes.task_interrupt(about), carries_input=False)
 
     async def stop_task(self, stop: Stop) -> None:
         """`task/cancel`, to a synchronous agent `task/interrupt`."""
@@ -96,16 +104,37 @@ class AcpClient:
 
     async def send_message(self, assignment: Assignment) -> str | None:
         """`message/send`: the agent answers at once. Returns the beginning of its answer."""
-        envelope = envelopes.message_send(assignment)
+        excerpt = Excerpt()
+
+        async def read(response: httpx.Response, expected_id: str) -> None:
+            async for line in _lines(response):
+                excerpt.add(result_of(line, expected_id))
+
+        await self._turn(assignment, read)
+        return excerpt.text()
+
+    async def converse(self, about: Errand, take: Take) -> None:
+        """`message/send`: what the agent answers is given on as it comes, cleaned."""
+
+        async def read(response: httpx.Response, expected_id: str) -> None:
+            async for line in _lines(response):
+                update = clean(result_of(line, expected_id))
+                if isinstance(update, dict):
+                    await take(update)
+
+        await self._turn(about, read)
+
+    async def _turn(
+        self, about: Told, read: Callable[[httpx.Response, str], Awaitable[None]]
+    ) -> None:
+        envelope = envelopes.message_send(about)
         attempt = Attempt(
             carries_input=True,
             read_seconds=self._timeouts.turn,
             deadline_seconds=self._timeouts.turn_total,
         )
-        request = self._request(assignment, envelope, attempt, accept="text/event-stream")
-        return await self._exchange(
-            request, attempt, lambda response: _read_stream(response, envelope["id"])
-        )
+        request = self._request(about, envelope, attempt, accept="text/event-stream")
+        await self._exchange(request, attempt, lambda response: read(response, envelope["id"]))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -116,9 +145,7 @@ class AcpClient:
         if transport is not None:
             await transport.aclose()
 
-    async def _call(
-        self, about: Assignment | Stop, envelope: JsonObject, *, carries_input: bool
-    ) -> None:
+    async def _call(self, about: Told | Stop, envelope: JsonObject, *, carries_input: bool) -> None:
         seconds = self._timeouts.request
         attempt = Attempt(carries_input, read_seconds=seconds, deadline_seconds=seconds)
         request = self._request(about, envelope, attempt, accept="application/json")
@@ -129,10 +156,11 @@ class AcpClient:
         await self._exchange(request, attempt, read)
 
     def _request(
-        self, about: Assignment | Stop, envelope: JsonObject, attempt: Attempt, *, accept: str
+        self, about: Told | Stop, envelope: JsonObject, attempt: Attempt, *, accept: str
     ) -> httpx.Request:
         body = json.dumps(envelope).encode()
         headers = {
+            **(about.headers if isinstance(about, Errand) else {}),
             "accept": accept,
             "accept-encoding": "identity",  # nothing to unpack: sizes are what they seem
             "content-type": "application/json",
@@ -140,8 +168,8 @@ class AcpClient:
             "user-agent": "schedules-pipeline",
             "x-request-id": uuid4().hex,
         }
-        if isinstance(about, Assignment):
-            headers["x-idempotency-key"] = about.idempotency_key
+        if not isinstance(about, Stop):
+            headers["x-idempotency-key"] = envelopes.input_key(about)
         if about.agent.api_key:
             headers["x-agent-api-key"] = about.agent.api_key
         connect = self._timeouts.connect
@@ -159,15 +187,15 @@ class AcpClient:
         self,
         request: httpx.Request,
         attempt: Attempt,
-        read: Callable[[httpx.Response], Awaitable[_Result]],
-    ) -> _Result:
+        read: Callable[[httpx.Response], Awaitable[None]],
+    ) -> None:
         ATTEMPT.set(attempt)
         try:
             async with asyncio.timeout(attempt.deadline_seconds):
                 response = await self._open_transport().handle_async_request(request)
                 try:
                     await _refuse_error_status(response, attempt)
-                    return await read(response)
+                    await read(response)
                 finally:
                     await response.aclose()
         except BadReply as error:
@@ -280,13 +308,6 @@ async def _read_whole(response: httpx.Response) -> bytes:
         if len(body) > REPLY_BYTES:
             raise BadReply(f"The agent's answer is larger than {REPLY_BYTES} bytes.")
     return bytes(body)
-
-
-async def _read_stream(response: httpx.Response, expected_id: str) -> str | None:
-    excerpt = Excerpt()
-    async for line in _lines(response):
-        excerpt.add(result_of(line, expected_id))
-    return excerpt.text()
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -9,45 +9,61 @@ from datetime import UTC, datetime
 
 from schedules_pipeline.domain.fire import event_id
 from schedules_pipeline.domain.schedule import AcpType, Agent, JsonObject
-from schedules_pipeline.services.platform_port import Assignment, Stop, Task
+from schedules_pipeline.services.platform_port import Assignment, Errand, Stop, Task
+
+Told = Assignment | Errand
+"""What an agent can be told of: a fire, or what a person has asked for by hand."""
 
 
-def task_create(assignment: Assignment) -> JsonObject:
+def task_create(about: Told) -> JsonObject:
     """Tell an agent that a task of its own exists."""
-    return _request("task/create", "TASK_CREATE", assignment, {"params": assignment.task.params})
+    return _request("task/create", "TASK_CREATE", about, {"params": about.task.params})
 
 
-def event_send(assignment: Assignment) -> JsonObject:
-    """Give an asynchronous agent its input. The event's id is a function of the idempotency key."""
+def event_send(about: Told) -> JsonObject:
+    """Give an asynchronous agent its input. A fire's event id is a function of its key."""
     event = {
-        "id": event_id(assignment.idempotency_key),
-        "sequence_id": assignment.event_sequence,
-        "task_id": assignment.task.id,
-        "agent_id": assignment.agent.id,
-        # The task's, not the present moment: a repeated event must not differ from the first.
-        "created_at": _stamp(assignment.task.created_at),
-        "content": _text_content(assignment),
+        "id": input_key(about) if isinstance(about, Errand) else event_id(about.idempotency_key),
+        "sequence_id": about.event_sequence,
+        "task_id": about.task.id,
+        "agent_id": about.agent.id,
+        # Of a fire the task's, not the present moment: a repeated event must not differ.
+        "created_at": _stamp(
+            about.created_at if isinstance(about, Errand) else about.task.created_at
+        ),
+        "content": _content(about),
     }
-    return _request("event/send", "EVENT_SEND", assignment, {"event": event, "request": None})
+    return _request("event/send", "EVENT_SEND", about, {"event": event, "request": None})
 
 
-def message_send(assignment: Assignment) -> JsonObject:
+def message_send(about: Told) -> JsonObject:
     """Give a synchronous agent its input; it answers in the same exchange, line by line."""
-    content = _text_content(assignment)
-    return _request(
-        "message/send", "MESSAGE_SEND", assignment, {"content": content, "stream": True}
-    )
+    content = _content(about)
+    return _request("message/send", "MESSAGE_SEND", about, {"content": content, "stream": True})
+
+
+def task_cancel(about: Errand | Stop) -> JsonObject:
+    """Tell an agent to give a task up."""
+    return _request("task/cancel", "TASK_CANCEL", about, {})
+
+
+def task_interrupt(about: Errand | Stop) -> JsonObject:
+    """Tell an agent to stop in its turn."""
+    return _request("task/interrupt", "TASK_INTERRUPT", about, {})
 
 
 def task_stop(stop: Stop) -> JsonObject:
     """Tell an agent to stop: a synchronous one is interrupted in its turn."""
-    if stop.agent.acp_type is AcpType.SYNC:
-        return _request("task/interrupt", "TASK_INTERRUPT", stop, {})
-    return _request("task/cancel", "TASK_CANCEL", stop, {})
+    return task_interrupt(stop) if stop.agent.acp_type is AcpType.SYNC else task_cancel(stop)
+
+
+def input_key(about: Told) -> str:
+    """By which an agent can tell that it has an input already."""
+    return about.event_id if isinstance(about, Errand) else about.idempotency_key
 
 
 def _request(
-    method: str, enum_name: str, about: Assignment | Stop, params: Mapping[str, object]
+    method: str, enum_name: str, about: Told | Stop, params: Mapping[str, object]
 ) -> JsonObject:
     return {
         "jsonrpc": "2.0",
@@ -92,13 +108,15 @@ def _task(task: Task) -> JsonObject:
     }
 
 
-def _text_content(assignment: Assignment) -> JsonObject:
+def _content(about: Told) -> JsonObject | None:
+    if isinstance(about, Errand):
+        return about.content
     return {
         "type": "text",
-        "author": assignment.input_author,
+        "author": about.input_author,
         "style": "static",
         "format": "plain",
-        "content": assignment.input_content,
+        "content": about.input_content,
         "attachments": None,
     }
 

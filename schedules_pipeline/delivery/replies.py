@@ -7,6 +7,7 @@ is kept is bounded, and stripped of what could break a terminal, a log line or P
 import json
 import unicodedata
 
+from schedules_pipeline.domain.clean import storable
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import AgentError, BadReply
 
@@ -31,11 +32,6 @@ def quotable(text: str, limit: int = QUOTE_CHARACTERS) -> str:
 def quote_body(body: bytes, limit: int = 200) -> str:
     """A piece of a body that nobody could make sense of, for a person to recognise it by."""
     return repr(quotable(body[: 4 * limit].decode("utf-8", "backslashreplace"), limit))
-
-
-def storable(text: str) -> str:
-    """The same text without what Postgres' text and jsonb refuse: NUL and lone surrogates."""
-    return text.replace("\0", "").encode("utf-8", "ignore").decode("utf-8")
 
 
 def result_of(body: bytes, expected_id: str) -> object:

@@ -141,6 +141,9 @@ REOPENINGS: frozenset[tuple[FireState, FireReason]] = frozenset(
 )
 """Ends that a decision may take back to `planned`: a redrive, an unskip, an edit of when."""
 
+TASK_OF_FIRE = "scheduled-run:"
+"""How the names of tasks begin that are made for fires, and of no others."""
+
 STILL_SKIPPED = ((_S.CANCELLED, _R.SCHEDULE_CHANGED), (_S.SKIPPED, _R.SKIPPED_BY_USER))
 """An edit of when makes an instant an occurrence again that a person has taken out."""
 
@@ -162,7 +165,7 @@ def backfill_fire_id(schedule_id: str, unique: str, nominal_at: datetime) -> str
 
 def task_name(schedule_id: str, fire_id: str) -> str:
     """The task's name at the platform: the key under which it exists once."""
-    return f"scheduled-run:{schedule_id}:{fire_id}"
+    return f"{TASK_OF_FIRE}{schedule_id}:{fire_id}"
 
 
 def task_id(name: str) -> str:

@@ -60,16 +60,25 @@ def answer_once(store: Store, attempt: Attempt, act: Callable[[Store], Answer]) 
     For work in many transactions: it is done, then its answer is kept. Of two at once both work,
     and both get the answer that was kept first. Errors: as `do_once`.
     """
+    return find_answer(store, attempt) or keep_answer(store, attempt, act(store))
+
+
+def find_answer(store: Store, attempt: Attempt) -> Answer | None:
+    """The first answer under this key, if there is one. Errors: InvalidInput."""
 
     def known(tx: Transaction) -> Answer | None:
         found = tx.keys.find(attempt.scope, attempt.key)
         return None if found is None else _first(tx.keys, attempt)
 
-    return store.run(known) or do_once(store, attempt, _already(act(store)))
+    return store.run(known)
 
 
-def _already(answer: Answer) -> Callable[[Store], Answer]:
-    return lambda _store: answer
+def keep_answer(store: Store, attempt: Attempt, answer: Answer) -> Answer:
+    """What everybody gets under this key from now on: this answer, or the one before it.
+
+    Errors: as `do_once`.
+    """
+    return do_once(store, attempt, lambda _store: answer)
 
 
 def _first(keys: KeyRepository, attempt: Attempt) -> Answer:

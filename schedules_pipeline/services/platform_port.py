@@ -1,6 +1,6 @@
 """What the use cases need from outside, as protocols. `store/` and `delivery/` provide it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -13,7 +13,7 @@ class Task:
     """The agent platform's unit of work, as the agent sees it."""
 
     id: str
-    name: str
+    name: str | None
     agent_id: str
     status: str
     params: JsonObject | None
@@ -40,6 +40,56 @@ class Stop:
 
     agent: Agent
     task: Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """A task, and perhaps an input for it, that a person's request has for an agent.
+
+    `event_id` is the input's, and the key that the agent can tell a repetition by. `headers` are
+    those of the request that the agent is to see.
+    """
+
+    agent: Agent
+    task: Task
+    event_id: str
+    event_sequence: int = 0
+    content: JsonObject | None = None
+    created_at: datetime
+    headers: Mapping[str, str]
+
+
+Take = Callable[[JsonObject], Awaitable[None]]
+"""Gets what an agent says, piece by piece; while it is busy, the agent has to wait."""
+
+
+class AgentLine(Protocol):
+    """The way to agents for what persons ask of them by hand: each call is one attempt.
+
+    The calls raise `errors.DeliveryError` (one of its leaves) for whatever an agent does.
+    """
+
+    async def create_task(self, about: Errand) -> None:
+        """Tell the agent of its task. May be repeated."""
+
+    async def send_event(self, about: Errand) -> None:
+        """Give an asynchronous agent its input."""
+
+    async def converse(self, about: Errand, take: Take) -> None:
+        """Give a synchronous agent its input, and `take` each update of its answer as it comes.
+
+        Updates are objects without anything that PostgreSQL refuses, and not deeply nested; what
+        they say is the agent's word.
+        """
+
+    async def cancel_task(self, about: Errand) -> None:
+        """Tell the agent to give the task up."""
+
+    async def interrupt_task(self, about: Errand) -> None:
+        """Tell the agent to stop in its turn; the task may go on."""
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
 
 
 class AgentPlatform(Protocol):

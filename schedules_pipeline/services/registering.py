@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from schedules_pipeline.domain.schedule import AcpType, Agent, AgentStatus, JsonObject
 from schedules_pipeline.errors import NotFound, Rejected
+from schedules_pipeline.services.conversation_port import AgentFilter, AgentOrder, Span
 from schedules_pipeline.services.store_port import Store, Transaction
 
 
@@ -48,11 +49,9 @@ class Agents:
             raise NotFound(f"Item with name '{name}' does not exist.")
         return agent
 
-    def list(
-        self, *, limit: int, offset: int, only: Collection[str] | None = None
-    ) -> Sequence[Agent]:
-        """Newest first; `only`: none but these (by id)."""
-        return self._store.run(lambda tx: tx.agents.list(limit=limit, offset=offset, only=only))
+    def list(self, wanted: AgentFilter, order: AgentOrder, span: Span) -> Sequence[Agent]:
+        """One page of them."""
+        return self._store.run(lambda tx: tx.agents.list(wanted, order, span))
 
 
 def require_agent(tx: Transaction, agent_id: str) -> Agent:

@@ -20,6 +20,15 @@ from schedules_pipeline.domain.planning import ClockReading, Gap, SchedulePlan
 from schedules_pipeline.domain.policies import OverlapScope
 from schedules_pipeline.domain.schedule import AcpType, Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice, SliceKind
+from schedules_pipeline.services.conversation_port import (
+    AgentFilter,
+    AgentOrder,
+    EventRepository,
+    MessageRepository,
+    Span,
+    TaskFilter,
+    TaskOrder,
+)
 from schedules_pipeline.services.principals_port import PrincipalRepository
 
 T = TypeVar("T")
@@ -222,10 +231,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRow:
-    """A task of the local platform, made together with its fire's claim."""
+    """A task of the local platform that is to be made: with its fire's claim, or by hand."""
 
     id: str
-    name: str
+    name: str | None
     agent_id: str
     params: JsonObject | None
     task_metadata: JsonObject
@@ -236,7 +245,7 @@ class StoredTask:
     """A task of the local platform, as it is shown."""
 
     id: str
-    name: str
+    name: str | None
     agent_id: str
     status: str
     status_reason: str | None
@@ -436,10 +445,7 @@ class AgentRepository(Protocol):
     def find(self, agent_ids: Collection[str]) -> Mapping[str, Agent]:
         """Those of them that there are, by id."""
 
-    def list(
-        self, *, limit: int, offset: int, only: Collection[str] | None = None
-    ) -> Sequence[Agent]:
-        """Newest first; `only`: none but these (by id)."""
+    def list(self, wanted: AgentFilter, order: AgentOrder, span: Span) -> Sequence[Agent]: ...
 
 
 class ScheduleRepository(Protocol):
@@ -867,14 +873,42 @@ class TaskRepository(Protocol):
     def create(self, tasks: Sequence[TaskRow]) -> None:
         """Get-or-create by name."""
 
+    def create_by_hand(self, task: TaskRow) -> bool:
+        """False: it is there already, and stays as it is."""
+
     def get(self, task_id: str) -> StoredTask | None: ...
     def get_by_name(self, name: str) -> StoredTask | None: ...
+    def hold(self, task_id: str) -> StoredTask | None:
+        """The task, locked until the transaction ends."""
 
-    def move(self, task_id: str, status: str, reason: str | None) -> StoredTask | None:
-        """Give it another status; None when it is final, or no task at all."""
+    def list(self, wanted: TaskFilter, order: TaskOrder, span: Span) -> Sequence[StoredTask]: ...
+    def update(
+        self, task_id: str, *, task_metadata: JsonObject | None, merge_params: JsonObject | None
+    ) -> StoredTask | None:
+        """Metadata anew, parameters key by key; None leaves the one or the other as it is."""
+
+    def set_params(self, task_id: str, params: JsonObject) -> StoredTask | None:
+        """All its parameters anew."""
+
+    def note_told(self, task_id: str) -> StoredTask | None:
+        """Its agent knows of it: a task that failed for want of that goes on."""
+
+    def note_untold(self, task_id: str, why: str) -> None:
+        """Its agent was never told of it: so the task has failed."""
+
+    def resume(self, task_id: str) -> None:
+        """An interrupted one goes on."""
+
+    def move(
+        self, task_id: str, status: str, reason: str | None, *, by_its_agent: bool
+    ) -> StoredTask | None:
+        """Give it another status; None when it is final, or no task at all.
+
+        `by_its_agent`: so it proves that the agent has what was sent before.
+        """
 
     def moved_by_agents(self, fire_ids: Collection[str]) -> set[str]:
-        """Those of the fires whose task moved since their input could go out, and not by us."""
+        """Those of the fires whose agents moved their task since the input could go out."""
 
     def not_final(self, task_ids: Collection[str]) -> set[str]:
         """Those of them that are at work, or were interrupted."""
@@ -914,6 +948,10 @@ class Transaction(Protocol):
     def overlaps(self) -> OverlapRepository: ...
     @property
     def tasks(self) -> TaskRepository: ...
+    @property
+    def events(self) -> EventRepository: ...
+    @property
+    def messages(self) -> MessageRepository: ...
     @property
     def heartbeat(self) -> HeartbeatRepository: ...
     @property

@@ -1,10 +1,16 @@
 """Tasks of the local platform: what agents and people read of them, and say of their ends."""
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 
-from schedules_pipeline.errors import NotFound, Rejected
+from schedules_pipeline.domain.schedule import Agent, JsonObject
+from schedules_pipeline.errors import InvalidInput, NotFound, Rejected
+from schedules_pipeline.services.conversation_port import Span, TaskFilter, TaskOrder
 from schedules_pipeline.services.store_port import Store, StoredTask, Transaction
+
+MAX_PARAMS_BYTES = 65_536
+"""Of a task, as JSON: what one request may bring, and what many may have merged."""
 
 
 class TaskEnd(StrEnum):
@@ -26,11 +32,44 @@ class Tasks:
 
     def get(self, task_id: str) -> StoredTask:
         """Errors: NotFound."""
-        return self._store.run(lambda tx: _require(tx.tasks.get(task_id), "id", task_id))
+        return self._store.run(lambda tx: require_task(tx, task_id))
 
     def get_by_name(self, name: str) -> StoredTask:
         """Errors: NotFound."""
-        return self._store.run(lambda tx: _require(tx.tasks.get_by_name(name), "name", name))
+        return self._store.run(lambda tx: require_task_named(tx, name))
+
+    def list(self, wanted: TaskFilter, order: TaskOrder, span: Span) -> Sequence[StoredTask]:
+        """One page of them."""
+        return self._store.run(lambda tx: tx.tasks.list(wanted, order, span))
+
+    def agents_of(self, tasks: Collection[StoredTask]) -> Mapping[str, Agent]:
+        """The tasks' agents, by id."""
+        return self._store.run(lambda tx: tx.agents.find({task.agent_id for task in tasks}))
+
+    def update(
+        self,
+        task_id: str,
+        *,
+        task_metadata: JsonObject | None = None,
+        merge_params: JsonObject | None = None,
+    ) -> StoredTask:
+        """Metadata anew, parameters key by key. Errors: NotFound; InvalidInput (too large)."""
+
+        def update(tx: Transaction) -> StoredTask:
+            changed = tx.tasks.update(
+                task_id, task_metadata=task_metadata, merge_params=merge_params
+            )
+            if changed is None:
+                raise _absent("id", task_id)
+            if len(json.dumps(changed.params, ensure_ascii=False).encode()) > MAX_PARAMS_BYTES:
+                raise InvalidInput(
+                    "merge_params",
+                    f"the task's params would be larger than {MAX_PARAMS_BYTES:,} bytes; keep "
+                    "them elsewhere, send a link",
+                )
+            return changed
+
+        return self._store.run(update)
 
     def status(self, task_id: str) -> str | None:
         """What it has come to; None: there is no such task."""
@@ -42,10 +81,10 @@ class Tasks:
 
         def move(tx: Transaction) -> StoredTask:
             # One conditional update: of two that end it at once, one is told that it came second.
-            moved = tx.tasks.move(task_id, end.value, reason)
+            moved = tx.tasks.move(task_id, end.value, reason, by_its_agent=True)
             if moved is not None:
                 return moved
-            found = _require(tx.tasks.get(task_id), "id", task_id)
+            found = require_task(tx, task_id)
             raise Rejected(
                 f"Task '{task_id}' is {found.status}; only a task that is RUNNING or INTERRUPTED "
                 f"can become {end.value}."
@@ -62,7 +101,21 @@ class Tasks:
         return self._store.run(lambda tx: tx.tasks.not_final(task_ids))
 
 
-def _require(task: StoredTask | None, key: str, value: str) -> StoredTask:
-    if task is None:
-        raise NotFound(f"Item with {key} '{value}' does not exist.")
-    return task
+def require_task(tx: Transaction, task_id: str) -> StoredTask:
+    """Errors: NotFound, in the contract's words."""
+    found = tx.tasks.get(task_id)
+    if found is None:
+        raise _absent("id", task_id)
+    return found
+
+
+def require_task_named(tx: Transaction, name: str) -> StoredTask:
+    """Errors: NotFound, in the contract's words."""
+    found = tx.tasks.get_by_name(name)
+    if found is None:
+        raise _absent("name", name)
+    return found
+
+
+def _absent(key: str, value: str) -> NotFound:
+    return NotFound(f"Item with {key} '{value}' does not exist.")

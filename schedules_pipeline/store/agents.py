@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.schedule import Agent
+from schedules_pipeline.services.conversation_port import AgentFilter, AgentOrder, Span
 from schedules_pipeline.store.rows import AGENT_COLUMNS, agent_from
 
 INSERT = f"""
@@ -87,17 +88,26 @@ class PostgresAgents:
         )
         return {row.agent_id: agent_from(row) for row in rows}
 
-    def list(
-        self, *, limit: int, offset: int, only: Collection[str] | None = None
-    ) -> Sequence[Agent]:
-        """Newest first; `only`: none but these (by id)."""
-        these = "" if only is None else "where a.id = any(:only)"
+    def list(self, wanted: AgentFilter, order: AgentOrder, span: Span) -> Sequence[Agent]:
+        """One page of them."""
         rows = self._connection.execute(
             text(f"""
-                select {AGENT_COLUMNS} from agents a {these}
-                order by a.created_at desc, a.id limit :limit offset :offset
-            """),  # noqa: S608 - a constant of ours
-            {"limit": limit, "offset": offset, "only": sorted(only or ())},
+                select {AGENT_COLUMNS} from agents a
+                where (cast(:task_id as text) is null
+                       or a.id = (select t.agent_id from tasks t where t.id = :task_id))
+                  and (cast(:card as jsonb) = 'null' or
+                       a.registration_metadata #> '{{agent_card,metadata}}' @> cast(:card as jsonb))
+                  and (cast(:only as text[]) is null or a.id = any(:only))
+                order by a.{order.value} {span.direction.value}, a.id
+                limit :limit offset :offset
+            """),  # noqa: S608 - constants of ours
+            {
+                "task_id": wanted.task_id,
+                "card": json.dumps(wanted.card),
+                "only": None if wanted.only is None else sorted(wanted.only),
+                "limit": span.limit,
+                "offset": span.offset,
+            },
         )
         return [agent_from(row) for row in rows]
 

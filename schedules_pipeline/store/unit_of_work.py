@@ -15,10 +15,12 @@ from schedules_pipeline.store.backfills import PostgresBackfills
 from schedules_pipeline.store.clocks import PostgresClocks
 from schedules_pipeline.store.database import Database, statement_time
 from schedules_pipeline.store.dispatches import PostgresDispatches
+from schedules_pipeline.store.events import PostgresEvents
 from schedules_pipeline.store.fires import PostgresFires
 from schedules_pipeline.store.heartbeat import PostgresHeartbeat
 from schedules_pipeline.store.keys import PostgresKeys
 from schedules_pipeline.store.ledger import PostgresLedger
+from schedules_pipeline.store.messages import PostgresMessages
 from schedules_pipeline.store.overlaps import PostgresOverlaps
 from schedules_pipeline.store.principals import PostgresPrincipals
 from schedules_pipeline.store.schedules import PostgresSchedules
@@ -83,6 +85,16 @@ class PostgresTransaction:
     def tasks(self) -> PostgresTasks:
         """Tasks of the local platform."""
         return PostgresTasks(self._connection)
+
+    @cached_property
+    def events(self) -> PostgresEvents:
+        """Inputs that were sent as events."""
+        return PostgresEvents(self._connection)
+
+    @cached_property
+    def messages(self) -> PostgresMessages:
+        """What was said in tasks."""
+        return PostgresMessages(self._connection)
 
     @cached_property
     def heartbeat(self) -> PostgresHeartbeat:

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,8 @@ from schedules_pipeline.api.app import create_app
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.wiring import Wiring
+from tests.agents import RunningAgent, start_agent
+from tests.api.clients import a_client
 from tests.api.factories import Api, agent_body
 
 NO_DATABASE = "postgresql://127.0.0.1:1/none"
@@ -22,7 +25,16 @@ NO_DATABASE = "postgresql://127.0.0.1:1/none"
 @pytest.fixture(scope="session")
 def app() -> FastAPI:
     """One application for the session; each test gives it its own parts."""
-    return create_app(Wiring(Settings(database_url=NO_DATABASE)))
+    return create_app(
+        Wiring(
+            Settings(
+                database_url=NO_DATABASE,
+                connect_timeout_seconds=1,
+                request_timeout_seconds=1,
+                turn_timeout_seconds=1,
+            )
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +88,20 @@ def refusing_api(app: FastAPI, http: httpx.Client, module_wiring: Wiring) -> Api
 def client(http: httpx.Client, wiring: Wiring) -> httpx.Client:
     """Plain HTTP, nothing but the wire, to the test's own database."""
     return http
+
+
+@pytest.fixture(scope="session")
+def acp_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent]:
+    """A real agent; `acp_agent.url_for(mode)` says how it behaves."""
+    with start_agent(tmp_path_factory.mktemp("agent"), "--envelopes") as running:
+        yield running
+
+
+@pytest.fixture(params=["sync", "async"])
+def agentex_client(request: pytest.FixtureRequest, base_url: str, wiring: Wiring) -> Iterator[Any]:
+    """The published client, both of its kinds."""
+    with a_client(request.param, base_url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -123,3 +123,21 @@ def test_a_bad_registration_is_refused_by_its_field(
     assert response.status_code == 422
     assert response.json()["status_code"] == 10422
     assert response.json()["message"].startswith(f"{field}: ")
+
+
+def test_a_stock_agent_finds_a_platform_that_is_new_enough_and_registers_itself(
+    client: httpx.Client,
+) -> None:
+    version = client.get("/openapi.json").json()["info"]["version"]
+    assert tuple(int(part) for part in version.split(".")[:3]) >= (0, 1, 0)
+
+    response = _register(
+        client,
+        acp_url="http://host.docker.internal:8000",
+        agent_id=None,
+        principal_context=None,
+        registration_metadata=None,
+        agent_input_type=None,
+    )
+    assert response.status_code == 200
+    assert {"id", "name", "agent_api_key"} <= response.json().keys()

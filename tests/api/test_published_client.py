@@ -1,48 +1,14 @@
 """The published Agentex client works against this API unchanged, sync and async."""
 
-import asyncio
 import inspect
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import agentex
 import pytest
-from agentex import Agentex, AsyncAgentex
 from agentex.resources.agents.schedules import AsyncSchedulesResource, SchedulesResource
 
-from schedules_pipeline.wiring import Wiring
 from tests.api.factories import Api
-
-
-class Blocking:
-    """An async client that can be used as if it were the sync one."""
-
-    def __init__(self, of: Any, runner: asyncio.Runner) -> None:
-        self._of = of
-        self._runner = runner
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._of, name)
-        if not inspect.ismethod(found):
-            return Blocking(found, self._runner)
-
-        async def awaited(*args: Any, **options: Any) -> Any:
-            return await found(*args, **options)
-
-        return lambda *args, **options: self._runner.run(awaited(*args, **options))
-
-
-@pytest.fixture(params=["sync", "async"])
-def agentex_client(request: pytest.FixtureRequest, base_url: str, wiring: Wiring) -> Iterator[Any]:
-    if request.param == "sync":
-        with Agentex(base_url=base_url, api_key="unused", max_retries=0) as opened:
-            yield opened
-        return
-    with asyncio.Runner() as runner:
-        client = AsyncAgentex(base_url=base_url, api_key="unused", max_retries=0)
-        yield Blocking(client, runner)
-        runner.run(client.close())
 
 
 def test_a_schedule_lives_and_dies_through_the_client(agentex_client: Any, api: Api) -> None:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from schedules_pipeline.delivery.acp import Timeouts
-from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of, storable
+from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of
+from schedules_pipeline.domain.clean import storable
 from schedules_pipeline.errors import AgentError, BadReply
 from schedules_pipeline.settings import Settings
 

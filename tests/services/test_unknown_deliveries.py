@@ -16,6 +16,7 @@ from schedules_pipeline.domain.policies import DeliveryGuarantee, Policies
 from schedules_pipeline.domain.schedule import Schedule
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.platform_port import Assignment
+from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.agents import RunningAgent
@@ -189,11 +190,12 @@ def a_task(store: PostgresStore, fire: str, agent_id: str, *, touched: float | N
     query(
         store,
         """
-        insert into tasks (id, name, agent_id, status, created_at, updated_at)
+        insert into tasks (id, name, agent_id, status, created_at, updated_at, moved_at)
         select task_id, 'scheduled-run:' || schedule_id || ':' || id, :agent,
                case when cast(:touched as float) is null then 'RUNNING' else 'COMPLETED' end,
                claimed_at - interval '1 hour',
-               claimed_at + make_interval(secs => coalesce(cast(:touched as float), -3600))
+               claimed_at + make_interval(secs => coalesce(cast(:touched as float), -3600)),
+               claimed_at + make_interval(secs => cast(:touched as float))
         from fires where id = :fire
         """,
         fire=fire,
@@ -253,6 +255,25 @@ def test_that_we_stopped_a_task_is_no_proof_that_its_agent_has_the_input(
     store.run(lambda tx: tx.tasks.stop({task: "CANCELED"}))
     work_slice(database_url, key, "run-2")
     assert len(inputs(recorder, [fire])) == 1
+    assert see_fire(store, fire).possible_duplicate
+
+
+@pytest.mark.parametrize("act", ["metadata", "cancel"])
+def test_what_people_do_to_a_task_is_no_proof_that_its_agent_has_the_input(
+    store: PostgresStore, database_url: str, recorder: RunningAgent, act: str
+) -> None:
+    key = past_slice(store)
+    schedule = a_schedule(store, an_agent(store, recorder.url), stopped=True)
+    fire = a_take_over(store, schedule, key)
+    a_task(store, fire, schedule.agent_id, touched=None)
+    task = str(one(store, "select task_id from fires"))
+    if act == "metadata":
+        # Also what the fire wrote there about itself: nothing of it is read back.
+        Tasks(store).update(task, task_metadata={"idempotency_key": "x"}, merge_params={"a": 1})
+    else:
+        store.run(lambda tx: tx.tasks.move(task, "CANCELED", None, by_its_agent=False))
+    work_slice(database_url, key, "run-2")
+    assert [each["idempotency_key"] for each in inputs(recorder, [fire])] == [fire]
     assert see_fire(store, fire).possible_duplicate
 
 

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
+from schedules_pipeline.services.conversation_port import AgentFilter, AgentOrder, Span
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.factories import NOW, an_agent
 
@@ -47,4 +48,6 @@ def test_twenty_at_once_register_one_agent(store: PostgresStore) -> None:
 def test_absent_ones_are_none(store: PostgresStore) -> None:
     assert store.run(lambda tx: tx.agents.get("nobody")) is None
     assert store.run(lambda tx: tx.agents.get_by_name("nobody")) is None
-    assert store.run(lambda tx: tx.agents.list(limit=10, offset=0)) == []
+    assert (
+        store.run(lambda tx: tx.agents.list(AgentFilter(), AgentOrder.NAME, Span(limit=10))) == []
+    )
