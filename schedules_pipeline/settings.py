@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8000, ge=0, le=65535, description="Port of the REST API.")
     ui_port: int = Field(default=3000, ge=0, le=65535, description="Port of the Dagster UI.")
     demo: bool = Field(default=True, description="Demo agents and schedules in `schedules dev`.")
+    warm_runs: bool = Field(
+        default=True, description="`schedules dev` forks Dagster runs from a warm process."
+    )
+    warm_socket: Path | None = Field(
+        default=None,
+        description="Where that process listens; `schedules dev` sets it. Unset: runs start cold.",
+    )
     horizon_seconds: float = Field(
         default=30.0, ge=5, le=900, description="How far ahead of its minute a Dagster run starts."
     )
@@ -55,6 +62,11 @@ class Settings(BaseSettings):
         if url is not None and urlsplit(url).scheme.split("+")[0] not in ("postgresql", "postgres"):
             raise ValueError("must begin with postgresql://")
         return url
+
+    @field_validator("warm_socket", mode="before")
+    @classmethod
+    def _none_when_empty(cls, path: object) -> object:
+        return path or None
 
     @classmethod
     def load(cls) -> Self:

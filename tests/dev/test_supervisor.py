@@ -16,7 +16,7 @@ import pytest
 from schedules_pipeline.dev.home import Home, Record
 from schedules_pipeline.dev.ports import free_port, is_taken
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
-from schedules_pipeline.dev.processes import Identity, identify
+from schedules_pipeline.launcher.identity import Identity, identify
 from schedules_pipeline.dev.stopping import runs
 
 pytestmark = pytest.mark.skipif(
@@ -67,7 +67,7 @@ class House:
         return self.home.processes() + ([server] if server else [])
 
     def runs(self) -> list[Identity]:
-        return runs(self.home, self.home.read_records().get("code server"))
+        return runs(self.home, self.home.read_records())
 
     def stop(self, number: signal.Signals) -> float:
         began = time.monotonic()

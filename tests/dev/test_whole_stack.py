@@ -15,7 +15,7 @@ import pytest
 
 from schedules_pipeline.dev.home import Home
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
-from schedules_pipeline.dev.processes import Identity
+from schedules_pipeline.launcher.identity import Identity
 from schedules_pipeline.settings import child_environment
 
 PARTS = {
