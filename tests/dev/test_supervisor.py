@@ -16,8 +16,8 @@ import pytest
 from schedules_pipeline.dev.home import Home, Record
 from schedules_pipeline.dev.ports import free_port, is_taken
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
-from schedules_pipeline.launcher.identity import Identity, identify
 from schedules_pipeline.dev.stopping import runs
+from schedules_pipeline.launcher.identity import Identity, identify
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="finds its processes through /proc"
