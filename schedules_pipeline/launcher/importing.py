@@ -41,10 +41,10 @@ def import_everything() -> None:
         importlib.import_module(module)
     # Kept by the definitions themselves; a run asks for the same.
     ReconstructableRepository.for_module(DEFINITIONS, "defs").get_definition().get_all_jobs()
-    _refuse_to_fork_badly()
+    refuse_to_fork_badly()
 
 
-def _refuse_to_fork_badly() -> None:
+def refuse_to_fork_badly() -> None:
     """One thread, no socket: a fork would copy neither in working order."""
     if not HAS_PROC:
         return

@@ -83,7 +83,8 @@ class WarmParent:
         self._collect()
 
     def _accept(self) -> None:
-        with suppress(BlockingIOError):
+        # Whoever knocked may be gone again.
+        with suppress(OSError):
             connection, _ = self._listener.accept()
             connection.setblocking(False)
             if len(self._asking) >= MOST_CONNECTIONS:
@@ -93,13 +94,15 @@ class WarmParent:
             self._selector.register(connection, selectors.EVENT_READ, partial(self._read, asking))
 
     def _read(self, asking: Asking) -> None:
+        if asking.connection not in self._asking:
+            return  # dropped by an event of the same moment
         try:
             heard = asking.connection.recv(LONGEST_LINE)
         except OSError:
             heard = b""
         asking.heard.extend(heard)
         line, end_of_line, _ = asking.heard.partition(b"\n")
-        if end_of_line and not self._is_stale():
+        if end_of_line:
             self._start(asking.connection, line.decode(errors="replace"))
         if end_of_line or not heard or len(asking.heard) > LONGEST_LINE:
             self._drop(asking)
@@ -115,12 +118,13 @@ class WarmParent:
             self._drop(asking)
 
     def _start(self, connection: socket.socket, line: str) -> None:
+        if self._is_stale():
+            _refuse(connection, "the warm parent is about to load code that has changed")
+            return
         try:
             pid = self._fork_to(lambda: working.work(connection, line), keep=connection)
         except OSError as error:
-            say(f"the machine refuses to fork: {error}")
-            with suppress(OSError):
-                connection.sendall(f"the machine refuses to fork ({error.strerror})\n".encode())
+            _refuse(connection, f"the machine refuses to fork ({error.strerror})")
             return
         self._forked[pid] = line
 
@@ -183,6 +187,12 @@ class WarmParent:
                 inherited.close()
         if keep:
             keep.setblocking(True)
+
+
+def _refuse(connection: socket.socket, why: str) -> None:
+    say(f"refused: {why}")
+    with suppress(OSError):
+        connection.sendall(f"{why}\n".encode())
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from schedules_pipeline.launcher.identity import Identity
 from schedules_pipeline.settings import child_environment
 
 PARTS = {
-    "postgres", "code server", "daemon", "webserver", "api", "demo-async", "demo-sync",
+    "postgres", "code server", "run parent", "daemon", "webserver", "api",
+    "demo-async", "demo-sync",
 }  # fmt: skip
 
 pytestmark = [
