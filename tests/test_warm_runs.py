@@ -95,7 +95,7 @@ def test_without_its_parent_a_run_goes_on_and_others_start_cold_until_there_is_a
     cold = stack.graphql(REEXECUTE, run=ended)["launchRunReexecution"]["run"]["runId"]
 
     assert stack.wait_for(lambda: _end_of(stack, cold), timeout=60) == "SUCCESS"
-    assert "Started cold, which takes seconds: no warm parent listens at" in _log(stack, cold)
+    assert "Started cold, which takes seconds: no run parent listens at" in _log(stack, cold)
     assert worker.identity.is_alive() or _end_of(stack, run) == "SUCCESS"
     stack.wait_for(lambda: "run parent    restarted" in stack.output.read_text(), timeout=10)
     assert _part(stack, "run parent") != parent

@@ -79,7 +79,7 @@ class Handover:
             self._connection.sendall(what.encode() + b"\n")
             answer = read_line(self._connection)
         except OSError as error:
-            raise NoWarmProcess(f"the warm parent gives no answer ({error})") from None
+            raise NoWarmProcess(f"the run parent gives no answer ({error})") from None
         try:
             return Worker.parse(answer)
         except ValueError:
@@ -92,7 +92,7 @@ class Handover:
 
 @contextmanager
 def handover(path: Path) -> Iterator[Handover]:
-    """Connect to the warm parent that listens there.
+    """Connect to the run parent that listens there.
 
     Errors: NoWarmProcess when none does.
     """
@@ -101,7 +101,7 @@ def handover(path: Path) -> Iterator[Handover]:
         try:
             connection.connect(os.fspath(path))
         except OSError as error:
-            raise NoWarmProcess(f"no warm parent listens at {path} ({error.strerror})") from None
+            raise NoWarmProcess(f"no run parent listens at {path} ({error.strerror})") from None
         yield Handover(connection)
 
 

@@ -1,4 +1,4 @@
-"""What the warm parent imports ahead, and how it knows that this is no longer what stands there."""
+"""What the run parent imports ahead, and how it knows that this is no longer what stands there."""
 
 import importlib
 import sys

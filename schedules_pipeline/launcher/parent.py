@@ -1,4 +1,4 @@
-"""The warm parent: imports everything a run needs, once, and forks a process for each run.
+"""The run parent: imports everything a run needs, once, and forks a process for each run.
 
     python -m schedules_pipeline.launcher.parent SOCKET
 
@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from schedules_pipeline.errors import StartupError
 from schedules_pipeline.launcher import working
 from schedules_pipeline.launcher.handover import LONGEST_LINE
 from schedules_pipeline.launcher.importing import Sources, import_everything
@@ -42,7 +43,7 @@ class Asking:
     heard: bytearray = field(default_factory=bytearray)
 
 
-class WarmParent:
+class RunParent:
     """Serves one socket, in one thread, until it is killed or its code changes."""
 
     def __init__(
@@ -119,7 +120,7 @@ class WarmParent:
 
     def _start(self, connection: socket.socket, line: str) -> None:
         if self._is_stale():
-            _refuse(connection, "the warm parent is about to load code that has changed")
+            _refuse(connection, "the run parent is about to load code that has changed")
             return
         try:
             pid = self._fork_to(lambda: working.work(connection, line), keep=connection)
@@ -211,19 +212,24 @@ def listening(path: Path) -> Iterator[socket.socket]:
 
 def say(what: str) -> None:
     """One line for the log."""
-    print(f"warm parent {os.getpid()}: {what}", flush=True)  # noqa: T201  # its log
+    print(f"run parent {os.getpid()}: {what}", flush=True)  # noqa: T201  # its log
 
 
 def main() -> NoReturn:
     """Import, make sure that a fork is safe, serve; and start anew when the code has changed."""
-    import_everything()
+    if len(sys.argv) != 2:
+        sys.exit("Say where to listen: python -m schedules_pipeline.launcher.parent SOCKET")
+    try:
+        import_everything()
+    except StartupError as error:
+        sys.exit(f"run parent: {error}")
     sources = Sources.of("schedules_pipeline")
     # What lives now is in every process that is forked: never looked at again, it is never copied.
     gc.collect()
     gc.freeze()
     with listening(Path(sys.argv[1])) as listener:
         say("ready")
-        WarmParent(listener, sources.have_changed).serve()
+        RunParent(listener, sources.have_changed).serve()
     say("the code has changed: starting anew")
     # The same process: what it forked stays its own, and nobody has to start it again.
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606  # no shell is the point

@@ -1,4 +1,4 @@
-"""Dagster's way to start a run, replaced: a warm parent forks it. Named in dagster.yaml.
+"""Dagster's way to start a run, replaced: a run parent forks it. Named in dagster.yaml.
 
 It stands on these parts of Dagster that are not public, held by tests/launcher/test_dagster.py:
 `DefaultRunLauncher` (how it launches and terminates, and that it can be extended), `ExecuteRunArgs`
@@ -20,7 +20,7 @@ from schedules_pipeline.settings import Settings
 
 
 class WarmRunLauncher(DefaultRunLauncher):
-    """Asks the warm parent at `SCHEDULES_WARM_SOCKET`; where there is none, starts a run cold."""
+    """Asks the run parent at `SCHEDULES_WARM_SOCKET`; where there is none, starts a run cold."""
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data)

@@ -1,4 +1,4 @@
-"""One instance and one warm parent for a module's tests; each test finds a parent that listens."""
+"""One instance and one run parent for a module's tests; each test finds a parent that listens."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def parents(stage: Stage) -> Iterator[list[Parent]]:
 
 @pytest.fixture
 def parent(stage: Stage, parents: list[Parent]) -> Parent:
-    """A warm parent that listens; another when the last one was killed."""
+    """A run parent that listens; another when the last one was killed."""
     if not parents or parents[-1].process.poll() is not None:
         parents.append(start_parent(stage.socket, stage.folder))
     return parents[-1]

@@ -1,4 +1,4 @@
-"""A real Dagster instance on PostgreSQL and a real warm parent, without daemon and webserver."""
+"""A real Dagster instance on PostgreSQL and a real run parent, without daemon and webserver."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def wait_for(look: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:
 
 @dataclass
 class Parent:
-    """A warm parent's process."""
+    """A run parent's process."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -64,7 +64,7 @@ def start_parent(socket: Path, folder: Path, command: tuple[str, ...] = PARENT) 
             start_new_session=True,
         )
     parent = Parent(process, log)
-    said = f"warm parent {process.pid}: ready"
+    said = f"run parent {process.pid}: ready"
 
     def is_ready() -> bool:
         assert process.poll() is None, parent.said

@@ -1,4 +1,4 @@
-"""The warm parent itself: what it bears, what it hands on to nobody, and when it starts anew."""
+"""The run parent itself: what it bears, what it hands on to nobody, and when it starts anew."""
 
 import os
 import socket
@@ -13,7 +13,8 @@ from schedules_pipeline.launcher.handover import LONGEST_LINE, Worker, handover
 from schedules_pipeline.launcher.identity import HAS_PROC, PROC, identify
 from schedules_pipeline.launcher.importing import Sources
 from schedules_pipeline.launcher.parent import MOST_CONNECTIONS
-from tests.launcher.stage import Parent, Stage, start_parent, wait_for
+from schedules_pipeline.settings import child_environment
+from tests.launcher.stage import PARENT, Parent, Stage, start_parent, wait_for
 
 pytestmark = pytest.mark.skipif(not HAS_PROC, reason="runs are forked on Linux only")
 
@@ -180,6 +181,22 @@ def test_a_parent_that_would_fork_badly_refuses_to_serve(leftover: str, complain
     assert complaint in ended.stderr
 
 
+def test_a_parent_that_cannot_start_says_why_in_one_line() -> None:
+    def ended(*arguments: str, **variables: str) -> str:
+        command = [sys.executable, *PARENT, *arguments]
+        environment = child_environment(**variables)
+        found = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        assert found.returncode == 1
+        return found.stderr
+
+    assert ended() == ("Say where to listen: python -m schedules_pipeline.launcher.parent SOCKET\n")
+    assert ended("/nowhere", SCHEDULES_GRACE_SECONDS="0").startswith(
+        "run parent: SCHEDULES_GRACE_SECONDS='0': Input should be greater than or equal to 1"
+    )
+
+
 def test_a_line_that_is_no_worker_is_shown_in_the_error() -> None:
     with pytest.raises(ValueError, match=r"not a worker: '\{\}'"):
         Worker.parse("{}")
@@ -187,7 +204,7 @@ def test_a_line_that_is_no_worker_is_shown_in_the_error() -> None:
 
 def test_where_nobody_listens_the_error_names_the_place(tmp_path: Path) -> None:
     with (
-        pytest.raises(NoWarmProcess, match=f"no warm parent listens at {tmp_path}/none"),
+        pytest.raises(NoWarmProcess, match=f"no run parent listens at {tmp_path}/none"),
         handover(tmp_path / "none"),
     ):
         pass

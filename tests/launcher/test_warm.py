@@ -1,4 +1,4 @@
-"""Runs that a real warm parent forks, in the books of a real instance."""
+"""Runs that a real run parent forks, in the books of a real instance."""
 
 import logging
 import os
@@ -214,7 +214,7 @@ def test_where_no_parent_listens_a_run_starts_cold_and_its_log_says_why(
     run = stage.launch("telling")
 
     assert started_cold == [run.run_id]
-    assert f"Started cold, which takes seconds: no warm parent listens at {no_parent}" in stage.log(
+    assert f"Started cold, which takes seconds: no run parent listens at {no_parent}" in stage.log(
         run
     )
     assert WORKER_TAG not in stage.reload(run).tags
@@ -248,7 +248,7 @@ def test_where_the_parent_hangs_a_run_starts_cold_and_no_second_time_when_it_wak
     parent.process.send_signal(signal.SIGCONT)
 
     assert started_cold == [run.run_id]
-    assert "the warm parent gives no answer" in stage.log(run)
+    assert "the run parent gives no answer" in stage.log(run)
     # The parent answers one after another: when this one is over, it has come to the first.
     assert stage.end_of(stage.launch("telling")) == "SUCCESS"
     assert stage.reload(run).status is dg.DagsterRunStatus.STARTING
