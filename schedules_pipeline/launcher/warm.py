@@ -50,7 +50,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         )
 
     def terminate(self, run_id: str) -> bool:
-        """Interrupt the run's process; False when there is none to interrupt."""
+        """Interrupt the run's process; where there is none left, the run is cancelled as it is."""
         run = self._instance.get_run_by_id(run_id)
         worker = worker_of(run)
         if run is None or worker is None or run.is_finished:
@@ -61,10 +61,9 @@ class WarmRunLauncher(DefaultRunLauncher):
             )
             return False
         self._instance.report_run_canceling(run)
-        if worker.identity.kill(signal.SIGINT):
-            return True
-        end(self._instance, run_id, "The run's process was gone already.")
-        return False
+        if not worker.identity.kill(signal.SIGINT):
+            end(self._instance, run_id, "The run's process was gone already.")
+        return True
 
     @property
     def supports_check_run_worker_health(self) -> bool:

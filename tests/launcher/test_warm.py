@@ -146,7 +146,7 @@ def test_terminating_a_run_that_died_after_its_parent_cancels_it(
     stage.kill(run)
     wait_for(lambda: not stage.worker(run).identity.is_alive())
 
-    assert not stage.launcher.terminate(run.run_id)
+    assert stage.launcher.terminate(run.run_id)
 
     assert stage.reload(run).status is dg.DagsterRunStatus.CANCELED
 
