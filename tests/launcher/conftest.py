@@ -1,4 +1,4 @@
-"""One instance and one run parent for a module's tests; each test finds a parent that listens."""
+"""One instance for all, and a run parent; each test that asks for one finds one that listens."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from schedules_pipeline.settings import with_driver
 from tests.launcher.stage import Parent, Stage, start_parent
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stage(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The files of `make dev`, read by the real Dagster."""
     folder = tmp_path_factory.mktemp("launcher")
@@ -32,9 +32,9 @@ def stage(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         connection.execute("drop database launcher with (force)")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def parents(stage: Stage) -> Iterator[list[Parent]]:
-    """The module's parents, the newest last."""
+    """Those that were started, the newest last."""
     started: list[Parent] = []
     yield started
     for parent in started:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from schedules_pipeline.errors import NoWarmProcess
+from schedules_pipeline.errors import NoWarmProcess, StartupError
+from schedules_pipeline.launcher import parent as parent_module
 from schedules_pipeline.launcher.handover import LONGEST_LINE, Worker, handover
 from schedules_pipeline.launcher.identity import HAS_PROC, PROC, identify
 from schedules_pipeline.launcher.importing import Sources
 from schedules_pipeline.launcher.parent import MOST_CONNECTIONS
-from schedules_pipeline.settings import child_environment
-from tests.launcher.stage import PARENT, Parent, Stage, start_parent, wait_for
+from tests.launcher.stage import Parent, Stage, start_parent, wait_for
 
 pytestmark = pytest.mark.skipif(not HAS_PROC, reason="runs are forked on Linux only")
 
@@ -181,20 +181,28 @@ def test_a_parent_that_would_fork_badly_refuses_to_serve(leftover: str, complain
     assert complaint in ended.stderr
 
 
-def test_a_parent_that_cannot_start_says_why_in_one_line() -> None:
-    def ended(*arguments: str, **variables: str) -> str:
-        command = [sys.executable, *PARENT, *arguments]
-        environment = child_environment(**variables)
-        found = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False
-        )
-        assert found.returncode == 1
-        return found.stderr
+def test_a_parent_that_is_not_told_where_to_listen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["parent.py"])
 
-    assert ended() == ("Say where to listen: python -m schedules_pipeline.launcher.parent SOCKET\n")
-    assert ended("/nowhere", SCHEDULES_GRACE_SECONDS="0").startswith(
-        "run parent: SCHEDULES_GRACE_SECONDS='0': Input should be greater than or equal to 1"
+    with pytest.raises(SystemExit) as ended:
+        parent_module.main()
+
+    assert ended.value.code == (
+        "Say where to listen: python -m schedules_pipeline.launcher.parent SOCKET"
     )
+
+
+def test_a_parent_that_cannot_start_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise StartupError("2 threads run")
+
+    monkeypatch.setattr(sys, "argv", ["parent.py", "/nowhere"])
+    monkeypatch.setattr(parent_module, "import_everything", refuse)
+
+    with pytest.raises(SystemExit) as ended:
+        parent_module.main()
+
+    assert ended.value.code == "run parent: 2 threads run"
 
 
 def test_a_line_that_is_no_worker_is_shown_in_the_error() -> None:

@@ -121,15 +121,24 @@ def test_runs_outlive_their_parent_and_another_parent_starts_others(
     assert stage.end_of(old) == "SUCCESS"
 
 
-def test_run_monitoring_fails_a_run_that_died_after_its_parent(
-    stage: Stage, parent: Parent
-) -> None:
-    run = stage.launch("waiting")
-    stage.began(run)
-    parent.kill()
-    stage.kill(run)
-    wait_for(lambda: not stage.worker(run).identity.is_alive())
+@pytest.fixture(scope="module")
+def orphans(stage: Stage, parents: list[Parent]) -> list[dg.DagsterRun]:
+    """Two runs that died after their parent, so that nobody told."""
+    parents.append(start_parent(stage.socket, stage.folder))
+    runs = [stage.launch("waiting") for _ in range(2)]
+    for run in runs:
+        stage.began(run)
+    parents[-1].kill()
+    for run in runs:
+        stage.kill(run)
+        wait_for(lambda run=run: not stage.worker(run).identity.is_alive())
+    return runs
 
+
+def test_run_monitoring_fails_a_run_that_died_after_its_parent(
+    stage: Stage, orphans: list[dg.DagsterRun]
+) -> None:
+    run = orphans[0]
     (record,) = stage.instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
     monitor_started_run(stage.instance, None, record, logging.getLogger())  # type: ignore[arg-type]
 
@@ -138,22 +147,16 @@ def test_run_monitoring_fails_a_run_that_died_after_its_parent(
 
 
 def test_terminating_a_run_that_died_after_its_parent_cancels_it(
-    stage: Stage, parent: Parent
+    stage: Stage, orphans: list[dg.DagsterRun]
 ) -> None:
-    run = stage.launch("waiting")
-    stage.began(run)
-    parent.kill()
-    stage.kill(run)
-    wait_for(lambda: not stage.worker(run).identity.is_alive())
+    run = orphans[1]
 
     assert stage.launcher.terminate(run.run_id)
 
     assert stage.reload(run).status is dg.DagsterRunStatus.CANCELED
 
 
-def test_a_process_that_was_given_the_pid_of_a_dead_run_is_not_taken_for_it(
-    stage: Stage, parent: Parent
-) -> None:
+def test_a_process_that_was_given_the_pid_of_a_dead_run_is_not_taken_for_it(stage: Stage) -> None:
     run = stage.new("waiting")
     mine = Worker.myself(run.run_id)
     other = Worker(run.run_id, mine.host, Identity(os.getpid(), "another boot/1"))
