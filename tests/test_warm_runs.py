@@ -2,14 +2,14 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schedules_pipeline.launcher.handover import WORKER_TAG, Worker
-from schedules_pipeline.launcher.identity import HAS_PROC, Identity
+from schedules_pipeline.launcher.identity import HAS_PROC, Identity, identify
 from tests.agents import RunningAgent
 from tests.stack import Stack, start_stack
 
@@ -21,7 +21,7 @@ pytestmark = [
 
 RUN = """
     query ($run: ID!) { runOrError(runId: $run) { ... on Run {
-      status tags { key value } } } }
+      status } } }
 """
 MESSAGES = """
     query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection {
@@ -100,10 +100,7 @@ def test_without_its_parent_a_run_goes_on_and_others_start_cold_until_there_is_a
     assert stack.wait_for(lambda: _end_of(stack, run), timeout=120) == "SUCCESS"
 
     stack.wait_for(
-        lambda: (
-            _parent_of(_worker(stack, _live_run(stack)).identity.pid)
-            == _part(stack, "run parent").pid
-        ),
+        lambda: _parent_of(_process(stack, _live_run(stack)).pid) == _part(stack, "run parent").pid,
         timeout=120,
     )
 
@@ -128,9 +125,12 @@ def _ended_run(stack: Stack) -> str | None:
     return next((run for (run,) in rows if _end_of(stack, run) == "SUCCESS"), None)
 
 
-def _worker(stack: Stack, run: str) -> Worker:
-    tags = {each["key"]: each["value"] for each in _run(stack, run)["tags"]}
-    return Worker.parse(tags[WORKER_TAG])
+def _process(stack: Stack, run: str) -> Identity:
+    """The run's, as its dispatch names it."""
+    ((pid,),) = stack.sql(f"select pid from dispatches where dagster_run_id = '{run}'")
+    found = identify(pid)
+    assert found is not None
+    return found
 
 
 def _run(stack: Stack, run: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tests.launcher.jobs import report_of
 T = TypeVar("T")
 
 PARENT = ("-m", "schedules_pipeline.launcher.parent")
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 
 
 def wait_for(look: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:

@@ -131,7 +131,7 @@ def orphans(stage: Stage, parents: list[Parent]) -> list[dg.DagsterRun]:
     parents[-1].kill()
     for run in runs:
         stage.kill(run)
-        wait_for(lambda run=run: not stage.worker(run).identity.is_alive())
+    wait_for(lambda: not any(stage.worker(run).identity.is_alive() for run in runs))
     return runs
 
 
