@@ -15,6 +15,7 @@ import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from schedules_pipeline.launcher.handover import WORKER_TAG, Worker
+from schedules_pipeline.launcher.identity import PROC
 from schedules_pipeline.launcher.warm import WarmRunLauncher
 from tests.launcher import jobs
 from tests.launcher.jobs import report_of
@@ -45,6 +46,12 @@ class Parent:
     def said(self) -> str:
         """All it has written so far, and what it forked."""
         return self.log.read_text()
+
+    @property
+    def children(self) -> list[int]:
+        """The processes that it forked and that are not gone."""
+        pid = self.process.pid
+        return [int(each) for each in (PROC / f"{pid}/task/{pid}/children").read_text().split()]
 
     def kill(self) -> None:
         """SIGKILL it alone."""

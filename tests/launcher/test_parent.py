@@ -94,7 +94,7 @@ def test_a_process_that_dies_before_it_was_told_to_go_ends_no_run(
         os.kill(worker.identity.pid, 9)
         # The report of its death is the parent's only child once it is gone.
         wait_for(lambda: f"process {worker.identity.pid} ended" in parent.said)
-    wait_for(lambda: not _children(parent))
+    wait_for(lambda: not parent.children)
 
     assert stage.reload(run).status.value == "NOT_STARTED"
 
@@ -233,8 +233,3 @@ def _sockets(pid: int) -> set[str]:
         except OSError:
             continue
     return {link for link in links if link.startswith("socket:")}
-
-
-def _children(parent: Parent) -> list[int]:
-    pid = parent.process.pid
-    return [int(each) for each in (PROC / f"{pid}/task/{pid}/children").read_text().split()]
