@@ -123,7 +123,7 @@ class RunParent:
             _refuse(connection, "the run parent is about to load code that has changed")
             return
         try:
-            pid = self._fork_to(lambda: working.work(connection, line), keep=connection)
+            pid = self._fork_to(partial(working.work, connection, line), keep=connection)
         except OSError as error:
             _refuse(connection, f"the machine refuses to fork ({error.strerror})")
             return
@@ -147,9 +147,8 @@ class RunParent:
     def _report_deaths(self) -> None:
         """In processes of their own, since it takes a connection. Refused a fork, later."""
         while self._unreported:
-            line, dead, exit_code = self._unreported[0]
             try:
-                pid = self._fork_to(lambda: working.report_death(line, dead, exit_code))  # noqa: B023  # runs at once
+                pid = self._fork_to(partial(working.report_death, *self._unreported[0]))
             except OSError:
                 return
             self._forked[pid] = None
