@@ -23,7 +23,7 @@ from bench.report import lateness, publish
 from bench.scene import inputs, workplace
 from schedules_pipeline.dev.databases import with_database
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
-from schedules_pipeline.dev.processes import PROC
+from schedules_pipeline.launcher.identity import PROC
 from schedules_pipeline.settings import with_driver
 from tests.agents import RunningAgent, start_agent
 

@@ -54,6 +54,13 @@ class Settings(BaseSettings):
         "an admin registers them.",
     )
     demo: bool = Field(default=True, description="Demo agents and schedules in `schedules dev`.")
+    warm_runs: bool = Field(
+        default=True, description="`schedules dev` forks Dagster runs from a warm process."
+    )
+    warm_socket: Path | None = Field(
+        default=None,
+        description="Where that process listens; `schedules dev` sets it. Unset: runs start cold.",
+    )
     horizon_seconds: float = Field(
         default=30.0, ge=5, le=900, description="How far ahead of its minute a Dagster run starts."
     )
@@ -103,6 +110,10 @@ class Settings(BaseSettings):
                 "SCHEDULES_AUTH=none the API asks nobody who they are. Set SCHEDULES_AUTH=api_key "
                 "(keys: `schedules keys create`) or agentex, or let it listen on 127.0.0.1."
             )
+    @field_validator("warm_socket", mode="before")
+    @classmethod
+    def _none_when_empty(cls, path: object) -> object:
+        return path or None
 
     @classmethod
     def load(cls) -> Self:

@@ -122,6 +122,8 @@ def start_stack(
     home = directory / "home"
     output = directory / "dev.out"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SCHEDULES_")}
+    # Every end-to-end test passes with warm runs and without.
+    environment["SCHEDULES_WARM_RUNS"] = os.environ.get("SCHEDULES_WARM_RUNS", "true")
     environment |= {f"SCHEDULES_{name.upper()}": value for name, value in settings.items()}
     environment |= variables or {}
     database_url = settings.get("database_url") or EmbeddedPostgres(home / "postgres").url
