@@ -38,6 +38,12 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(
         default=60.0, ge=1, description="How late a fire may be before it counts as missed."
     )
+    tick_wait_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        le=20,
+        description="How long a tick with nothing to do waits for work; 0: it ends at once.",
+    )
     connect_timeout_seconds: float = Field(default=5.0, gt=0, description="To reach an agent.")
     request_timeout_seconds: float = Field(
         default=60.0, gt=0, description="For an agent's answer to task/create and event/send."

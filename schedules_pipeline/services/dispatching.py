@@ -14,6 +14,7 @@ from schedules_pipeline.services.backfilling import expand
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules
+from schedules_pipeline.services.news_port import Ear
 from schedules_pipeline.services.platform_port import AgentPlatform
 from schedules_pipeline.services.slice_worker import SliceWorker
 from schedules_pipeline.services.store_port import Store
@@ -36,12 +37,15 @@ class Dispatcher:
         dispatch: Dispatch,
         platform: Callable[[], AgentPlatform],
         rules: DispatchRules,
+        ear: Callable[[], Ear],
     ) -> None:
-        """`platform` is opened anew for each call of `dispatch`, inside its event loop."""
+        """`platform` is opened anew for each call of `dispatch`, inside its event loop; so is
+        `ear`, when there is time to wait."""
         self._store = store
         self._dispatch = dispatch
         self._platform = platform
         self._rules = rules
+        self._ear = ear
         self._clock = DatabaseTime(store)
         self._expanded = False
 
@@ -83,6 +87,7 @@ class Dispatcher:
             self._platform(),
             self._clock,
             self._rules.delivery,
+            self._ear(),
             grace=self._rules.grace,
             ends_at=ends_at,
         )

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 SCHEDULES_PER_TRANSACTION = 500
 FIRES_PER_TRANSACTION = 2_000
 FIRES_PER_TICK = 20_000
+SOON = timedelta(seconds=10)
+"""What is due sooner cannot wait for the clock to look by itself: a run has to come up for it."""
 LIVE_SYNC_SLICES = 6
 """So many Dagster runs at most wait for synchronous agents at once."""
 
@@ -95,7 +97,7 @@ class Planner:
         """Enumerate without locks, then write in transactions of a bounded number of fires."""
         written = 0
         for plans in _bounded(self._enumerate(readings, now)):
-            written += self._store.run(partial(write_plans, plans=plans, now=now))
+            written += self._store.run(partial(write_plans, plans=plans, now=now, quietly=True))
         return written
 
     def _enumerate(self, readings: Sequence[ClockReading], now: datetime) -> Iterator[SchedulePlan]:
@@ -163,8 +165,13 @@ def realign_ahead(tx: Transaction, schedule: Schedule, now: datetime) -> None:
         tx.fires.move(moves)
 
 
-def write_plans(tx: Transaction, plans: Sequence[SchedulePlan], now: datetime) -> int:
-    """Lock, drop what changed since it was read, insert fires and gaps, advance the clocks."""
+def write_plans(
+    tx: Transaction, plans: Sequence[SchedulePlan], now: datetime, *, quietly: bool = False
+) -> int:
+    """Lock, drop what changed since it was read, insert fires and gaps, advance the clocks.
+
+    `quietly`: a tick's own plans, which it hands over itself.
+    """
     tx.switches.hold()
     standing = tx.clocks.lock_unchanged([plan.reading for plan in plans])
     kept = [plan for plan in plans if plan.schedule_id in standing]
@@ -172,7 +179,8 @@ def write_plans(tx: Transaction, plans: Sequence[SchedulePlan], now: datetime) -
         return 0
     slices = {fire.slice for plan in kept for fire in plan.fires}
     if slices:
-        tx.slices.open(slices, now)
+        soon = any(fire.due_at < now + SOON for plan in kept for fire in plan.fires)
+        tx.slices.open(slices, now, quietly=quietly or not soon)
     inserted = tx.fires.plan(kept)
     tx.clocks.advance(kept)
     return inserted

@@ -46,14 +46,15 @@ def prepare(tx: Transaction, schedule_ids: Collection[str]) -> Sequence[Release]
     # Asked once for each type of agent, not for each fire.
     present = {acp_type: slice_now(tx, acp_type, now) for acp_type in {f.acp_type for f in found}}
     releases = [Release(fire_id=each.fire_id, slice=present[each.acp_type]) for each in found]
-    tx.slices.open({each.slice for each in releases}, now)
+    # Most of them stay where they are: told is what was released.
+    tx.slices.open({each.slice for each in releases}, now, quietly=True)
     return releases
 
 
 def release(tx: Transaction, releases: Sequence[Release]) -> None:
     """Let those go that nothing is ahead of any more."""
-    if releases:
-        tx.overlaps.release(releases, tx.now())
+    if releases and (joined := tx.overlaps.release(releases, tx.now())):
+        tx.slices.tell(joined)
 
 
 def slice_now(tx: Transaction, acp_type: AcpType, now: datetime) -> Slice:

@@ -1,8 +1,9 @@
 """The slice's worker: claims what is due, tells the agents, writes what came of it.
 
 One event loop; the database is reached through two threads, one that claims and one that writes
-outcomes (with the heartbeat's that makes three connections). Nothing stands between a fire's due
-time and its send but the claim, task/create and the commit of `task_created`.
+outcomes (with the heartbeat's that makes three connections, and a fourth only listens). Nothing
+stands between a fire's due time and its send but the claim, task/create and the commit of
+`task_created`.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
 from schedules_pipeline.services.group_commit import GroupCommit
+from schedules_pipeline.services.news_port import EVERYWHERE, Ear
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.platform_port import AgentPlatform, Stop
 from schedules_pipeline.services.slots import Slots
@@ -30,6 +32,7 @@ T = TypeVar("T")
 Expected = Sequence[tuple[Agent, int]]
 
 LOOK_AGAIN_SECONDS = 1.0
+LOOKS_APART_SECONDS = 0.05
 LARGEST_AGENDA = 5_000
 ANNOUNCED_AHEAD = timedelta(seconds=LOOK_AGAIN_SECONDS + 0.2)
 """How long before its due time a fire is announced to the platform: by one look at least, and
@@ -56,11 +59,14 @@ class SliceWorker:
         platform: AgentPlatform,
         clock: DatabaseTime,
         rules: DeliveryRules,
+        ear: Ear,
         *,
         grace: timedelta,
         ends_at: datetime,
     ) -> None:
         self._dispatch = dispatch
+        self._ear = ear
+        self._heard_on: int | None = None
         self._platform = platform
         self._clock = clock
         self._rules = rules
@@ -76,6 +82,7 @@ class SliceWorker:
         self._errands: set[asyncio.Task[None]] = set()
         self._previous: Mapping[str, PreviousTask] = {}
         self._looked_at = float("-inf")
+        self._look_at = float("-inf")
         self._announced_until = datetime.min.replace(tzinfo=UTC)
         self._stopping = False
 
@@ -117,7 +124,7 @@ class SliceWorker:
         if self._dispatch.ended:
             raise DispatchEnded(f"Dagster run {self._dispatch.dagster_run_id} was declared ended.")
         self._wake.clear()
-        if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
+        if time.monotonic() >= self._look_at:
             await self._look()
         claim_at = self._claim_at()
         due = self._agenda.take(claim_at, self._slots)
@@ -134,12 +141,35 @@ class SliceWorker:
 
     async def _look(self) -> None:
         """Read what is open. Fires that join late are found here."""
+        if self._clock.now() < self._ends_at:
+            await self._listen()
         looked_at = time.monotonic()
         found, previous, expected = await self._in_thread(self._claims, self._read_open)
         self._previous = {each.schedule_id: each for each in previous}
         self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
         self._platform.expect(expected)
-        self._looked_at = looked_at
+        self._looked_at, self._look_at = looked_at, looked_at + LOOK_AGAIN_SECONDS
+
+    async def _listen(self) -> None:
+        """Before a look: what comes behind it is heard. Without an ear, looking does as well."""
+        if self._heard_on is None and await self._in_thread(self._claims, self._ear.open):
+            self._heard_on = self._ear.fileno()
+            asyncio.get_running_loop().add_reader(self._heard_on, self._hear)
+
+    def _hear(self) -> None:
+        """Look soon, if it is about us. Of a crowd of writers, the first ones share a look."""
+        told = self._ear.read()
+        if EVERYWHERE in told:
+            self._stop_listening()  # Lost, perhaps; it costs little to listen anew.
+        if EVERYWHERE in told or self._dispatch.slice_key in told:
+            self._look_at = min(self._look_at, self._looked_at + LOOKS_APART_SECONDS)
+            self._wake.set()
+
+    def _stop_listening(self) -> None:
+        if self._heard_on is not None:
+            asyncio.get_running_loop().remove_reader(self._heard_on)
+            self._heard_on = None
+        self._ear.close()
 
     def _read_open(self) -> tuple[Sequence[OpenFire], Sequence[PreviousTask], Expected]:
         """Open fires; tasks that may keep agents busy; inputs due soon, not yet announced."""
@@ -252,9 +282,9 @@ class SliceWorker:
             self._wake.set()
 
     async def _wait(self) -> None:
-        """Until the next fire is due, a slot is free, or a second has passed."""
+        """Until the next fire is due, a slot is free, news have come, or a second has passed."""
         next_at = self._agenda.next_at(self._slots)
-        seconds = self._looked_at + LOOK_AGAIN_SECONDS - time.monotonic()
+        seconds = self._look_at - time.monotonic()
         if self._slots.free_in_all() <= 0:
             # Nothing can be taken, whatever is due; nobody says when a request turns 2 s old.
             seconds = min(seconds, FULL_RETRY_SECONDS)
@@ -271,6 +301,7 @@ class SliceWorker:
             await asyncio.wait(self._in_hand.values(), timeout=LAST_ANSWERS_SECONDS)
 
     async def _close(self) -> None:
+        self._stop_listening()
         if self._errands and not self._stopping:
             await asyncio.wait(self._errands, timeout=LAST_ANSWERS_SECONDS)
         left = [*self._in_hand.values(), *self._errands]

@@ -602,11 +602,20 @@ class ClockRepository(Protocol):
 class SliceRepository(Protocol):
     """Slices: their emission and their end."""
 
-    def open(self, slices: Collection[Slice], now: datetime) -> None:
-        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled."""
+    def open(self, slices: Collection[Slice], now: datetime, *, quietly: bool = False) -> None:
+        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled.
+
+        Who waits for work is told on commit, unless `quietly`: see `store.news` for whom.
+        """
+
+    def tell(self, slice_keys: Collection[str]) -> None:
+        """Say, on commit, that they have something new."""
 
     def owing(self, now: datetime, horizon: timedelta) -> Sequence[OwingSlice]:
         """Those that begin within the horizon, owe something and have no live dispatch."""
+
+    def next_emission(self, now: datetime, horizon: timedelta) -> datetime | None:
+        """When the next unsettled slice may be emitted that may not be now."""
 
     def mark_emitted(self, slice_key: str, emit_after: datetime) -> None: ...
 
@@ -747,8 +756,11 @@ class OverlapRepository(Protocol):
     def first_waiting(self, schedule_ids: Collection[str]) -> Sequence[WaitingFire]:
         """Of each of these schedules that has any."""
 
-    def release(self, releases: Sequence[Release], now: datetime) -> None:
-        """Plan them anew, unless a fire of their schedule is under way or due already."""
+    def release(self, releases: Sequence[Release], now: datetime) -> set[str]:
+        """Plan them anew, unless a fire of their schedule is under way or due already.
+
+        Returns the keys of the slices that got any.
+        """
 
     def slices_of_waiting(self, schedule_id: str) -> Collection[str]:
         """The keys of the slices that its waiting fires are in."""

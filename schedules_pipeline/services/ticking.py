@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from schedules_pipeline.domain.emission import Emission, choose
+from schedules_pipeline.domain.emission import Emission, choose, next_look
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.errors import AnotherTick
 from schedules_pipeline.services.backfilling import feed_backfills, missed_hours
@@ -52,6 +52,16 @@ class Clock:
         self._planner.plan(lambda: time.monotonic() > deadline)
         self._settle()
         return self._store.run(self._emit)
+
+    def seconds_until_next(self) -> float:
+        """How long until a tick has something to do that nobody else brings about."""
+
+        def look(tx: Transaction) -> float:
+            now, horizon = tx.now(), self._rules.horizon
+            at = next_look(now, horizon, tx.slices.next_emission(now, horizon))
+            return (at - now).total_seconds()
+
+        return self._store.run(look)
 
     def missed_hours(self, after_gap: int) -> tuple[Sequence[str], int]:
         """Keys of hours that the clock missed, and up to which gap they are known."""

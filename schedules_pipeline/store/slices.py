@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.emission import OwingSlice
 from schedules_pipeline.domain.slices import Slice, SliceKind
+from schedules_pipeline.store.news import tell
 from schedules_pipeline.store.switches import switched_on
 
 CANDIDATES_PER_TICK = 50
@@ -18,8 +19,8 @@ class PostgresSlices:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def open(self, slices: Collection[Slice], now: datetime) -> None:
-        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled.
+    def open(self, slices: Collection[Slice], now: datetime, *, quietly: bool = False) -> None:
+        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled; tell.
 
         Whoever settles a slice locks it FOR UPDATE first and then looks for open fires: so either
         it sees the fire that comes now, or we see that it settled, and take that back.
@@ -51,6 +52,12 @@ class PostgresSlices:
                 """),
                 keys,
             )
+        if not quietly:
+            self.tell([s.key for s in ordered])
+
+    def tell(self, slice_keys: Collection[str]) -> None:
+        """Say, on commit, that they have something new."""
+        tell(self._connection, slice_keys)
 
     def _lock_opened(self, keys: dict[str, list[str]]) -> Sequence[bool]:
         """Lock in key order; returns of each whether it is settled.
@@ -118,6 +125,17 @@ class PostgresSlices:
             )
             for row in rows
         ]
+
+    def next_emission(self, now: datetime, horizon: timedelta) -> datetime | None:
+        """When the next unsettled slice may be emitted that may not be now."""
+        found: datetime | None = self._connection.execute(
+            text("""
+                select min(greatest(starts_at - :horizon, emit_after)) from slices
+                where settled_at is null and greatest(starts_at - :horizon, emit_after) > :now
+            """),
+            {"now": now, "horizon": horizon},
+        ).scalar_one()
+        return found
 
     def mark_emitted(self, slice_key: str, emit_after: datetime) -> None:
         """Not again before `emit_after`, unless its run ends sooner."""

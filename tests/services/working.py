@@ -107,6 +107,7 @@ def work_alone(
             platform,
             clock or DatabaseTime(store),
             rules,
+            store.ear(),
             grace=GRACE,
             ends_at=database_now(store) + timedelta(seconds=ends_in),
         )
