@@ -1,12 +1,24 @@
-"""The sensor: one evaluation is one tick, and what it asks Dagster to start."""
+"""The sensor: what an evaluation asks Dagster to start, and what it asks Dagster about."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    SensorInstigatorData,
+)
 
 from schedules_pipeline.defs.job import JOB_NAME, build_job
-from schedules_pipeline.defs.sensor import build_sensor, ended_runs
+from schedules_pipeline.defs.sensor import NAME, build_sensor, ended_runs, is_on
 from schedules_pipeline.domain.fire import GapReason
 from schedules_pipeline.domain.planning import Gap
 from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour
@@ -104,6 +116,27 @@ def test_it_is_on_by_default_and_looks_as_often_as_dagster_does(wiring: Wiring) 
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     assert sensor.minimum_interval_seconds == 1
     assert sensor.job_name == JOB_NAME
+
+
+@pytest.mark.parametrize(
+    ("status", "on"),
+    [
+        (InstigatorStatus.DECLARED_IN_CODE, True),
+        (InstigatorStatus.RUNNING, True),
+        (InstigatorStatus.STOPPED, False),
+    ],
+)
+def test_in_mid_wait_the_toggle_of_the_ui_counts(
+    tmp_path: Path, status: InstigatorStatus, on: bool
+) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert is_on(instance), "nobody has touched it"
+        repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "__repository__")
+        for name, each in ((NAME, status), ("another", InstigatorStatus.STOPPED)):
+            origin = RemoteInstigatorOrigin(repository, name)
+            state = InstigatorState(origin, InstigatorType.SENSOR, each, SensorInstigatorData())
+            instance.add_instigator_state(state)
+        assert is_on(instance) is on
 
 
 # --- hours that the clock missed ------------------------------------------------------------------
