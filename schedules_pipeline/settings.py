@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         le=20,
         description="How long a tick with nothing to do waits for work; 0: it ends at once.",
     )
+    standby: bool = Field(
+        default=True,
+        description="A Dagster run is always up for what is due at once, such as triggers.",
+    )
     connect_timeout_seconds: float = Field(default=5.0, gt=0, description="To reach an agent.")
     request_timeout_seconds: float = Field(
         default=60.0, gt=0, description="For an agent's answer to task/create and event/send."

@@ -62,7 +62,8 @@ class Wiring:
     @cached_property
     def clock(self) -> Clock:
         """One tick."""
-        return Clock(self.store, self.rules, self.tasks.not_final)
+        standby = self.settings.standby
+        return Clock(self.store, self.rules, self.tasks.not_final, standby=standby)
 
     @cached_property
     def waiting_clock(self) -> WaitingClock:

@@ -5,12 +5,9 @@ became final, a policy that was changed, a fire ahead that ended otherwise.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
 
 from schedules_pipeline.domain.policies import OverlapScope
-from schedules_pipeline.domain.schedule import AcpType
-from schedules_pipeline.domain.slices import Slice, present_slice
-from schedules_pipeline.services.planning import LIVE_SYNC_SLICES
+from schedules_pipeline.services.standby import slice_now
 from schedules_pipeline.services.store_port import Release, Store, Transaction
 
 WAITING_PER_TICK = 100
@@ -55,9 +52,3 @@ def release(tx: Transaction, releases: Sequence[Release]) -> None:
     """Let those go that nothing is ahead of any more."""
     if releases and (joined := tx.overlaps.release(releases, tx.now())):
         tx.slices.tell(joined)
-
-
-def slice_now(tx: Transaction, acp_type: AcpType, now: datetime) -> Slice:
-    """The slice that is worked at this moment, for something that is due now."""
-    crowd = tx.slices.crowded(LIVE_SYNC_SLICES) if acp_type is AcpType.SYNC else None
-    return crowd or present_slice(now, answers_in_turn=acp_type is AcpType.SYNC)

@@ -32,6 +32,8 @@ T = TypeVar("T")
 Expected = Sequence[tuple[Agent, int]]
 
 LOOK_AGAIN_SECONDS = 1.0
+STANDBY_LOOKS_AGAIN_SECONDS = 5.0
+"""Of a run that is up for an hour each look counts, and it is told of everything that joins."""
 LOOKS_APART_SECONDS = 0.05
 LARGEST_AGENDA = 5_000
 ANNOUNCED_AHEAD = timedelta(seconds=LOOK_AGAIN_SECONDS + 0.2)
@@ -63,7 +65,10 @@ class SliceWorker:
         *,
         grace: timedelta,
         ends_at: datetime,
+        standby: bool = False,
     ) -> None:
+        """`standby`: what joins the slice is told of, and all of it is over once the clock is
+        switched off."""
         self._dispatch = dispatch
         self._ear = ear
         self._heard_on: int | None = None
@@ -72,6 +77,8 @@ class SliceWorker:
         self._rules = rules
         self._grace = grace
         self._ends_at = ends_at
+        self._standby = standby
+        self._switched_off = False
         self._agenda = Agenda()
         self._wake = asyncio.Event()
         self._slots = Slots(on_free=self._wake.set)
@@ -131,13 +138,16 @@ class SliceWorker:
         if due:
             await self._claim(due, claim_at)
             return True
-        if not self._agenda and not self._in_hand and self._clock.now() >= self._ends_at:
+        if not self._agenda and not self._in_hand and self._is_over():
             # The agenda may be a second old, and something may have joined since.
             await self._look()
             if not self._agenda:
                 return False
         await self._wait()
         return True
+
+    def _is_over(self) -> bool:
+        return self._switched_off or self._clock.now() >= self._ends_at
 
     async def _look(self) -> None:
         """Read what is open. Fires that join late are found here."""
@@ -148,7 +158,9 @@ class SliceWorker:
         self._previous = {each.schedule_id: each for each in previous}
         self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
         self._platform.expect(expected)
-        self._looked_at, self._look_at = looked_at, looked_at + LOOK_AGAIN_SECONDS
+        hears = self._standby and self._heard_on is not None
+        again = STANDBY_LOOKS_AGAIN_SECONDS if hears else LOOK_AGAIN_SECONDS
+        self._looked_at, self._look_at = looked_at, looked_at + again
 
     async def _listen(self) -> None:
         """Before a look: what comes behind it is heard. Without an ear, looking does as well."""
@@ -179,6 +191,8 @@ class SliceWorker:
 
         def read(tx: Transaction) -> tuple[Sequence[OpenFire], Sequence[PreviousTask], Expected]:
             self._clock.check(tx)
+            if self._standby:
+                self._switched_off = tx.switches.stopped().all_since is not None
             found = tx.fires.open_in(key, run, LARGEST_AGENDA)
             soon = due_soon(found, announced, until)
             agents = tx.agents.find(soon) if soon else {}

@@ -611,8 +611,22 @@ class SliceRepository(Protocol):
     def tell(self, slice_keys: Collection[str]) -> None:
         """Say, on commit, that they have something new."""
 
-    def owing(self, now: datetime, horizon: timedelta) -> Sequence[OwingSlice]:
-        """Those that begin within the horizon, owe something and have no live dispatch."""
+    def provide(self, slices: Collection[Slice], now: datetime) -> None:
+        """Insert those that are new. Takes no lock on the others."""
+
+    def standing_by(self, now: datetime) -> Slice | None:
+        """The slice whose standby worker takes what is due now; None while there is none."""
+
+    def worked(self, slice_keys: Collection[str]) -> set[str]:
+        """Those of them that have a live dispatch."""
+
+    def owing(
+        self, now: datetime, horizon: timedelta, *, standby: bool = False
+    ) -> Sequence[OwingSlice]:
+        """Those that begin within the horizon, owe something and have no live dispatch.
+
+        With `standby` a slice of kind `now` owes its presence, until its hour is almost over.
+        """
 
     def next_emission(self, now: datetime, horizon: timedelta) -> datetime | None:
         """When the next unsettled slice may be emitted that may not be now."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from schedules_pipeline.domain.emission import Emission, choose, next_look
+from schedules_pipeline.domain.slices import standby_slices
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.errors import AnotherTick
 from schedules_pipeline.services.backfilling import feed_backfills, missed_hours
@@ -30,9 +31,18 @@ EndedRuns = Callable[[datetime], Iterable[EndedRun]]
 class Clock:
     """Turns due rows into fires, and slices that owe something into Dagster runs."""
 
-    def __init__(self, store: Store, rules: PlanningRules, open_tasks: OpenTasks) -> None:
-        """`open_tasks`: asked for fires that wait until a task is final."""
+    def __init__(
+        self,
+        store: Store,
+        rules: PlanningRules,
+        open_tasks: OpenTasks,
+        *,
+        standby: bool = False,
+    ) -> None:
+        """`open_tasks`: asked for fires that wait until a task is final. `standby`: keep a run up
+        for what is due at once."""
         self._store = store
+        self._standby = standby
         self._open_tasks = open_tasks
         self._rules = rules
         self._planner = Planner(store, rules)
@@ -126,7 +136,10 @@ class Clock:
         tx.heartbeat.write(next_heartbeat(tx.heartbeat.read(), now))
         if tx.switches.stopped().all_since is not None:
             return []
-        emissions = choose(tx.slices.owing(now, self._rules.horizon), now)
+        horizon = self._rules.horizon
+        if self._standby:
+            tx.slices.provide(standby_slices(now, horizon), now)
+        emissions = choose(tx.slices.owing(now, horizon, standby=self._standby), now)
         for emission in sorted(emissions, key=lambda e: e.slice_key):
             tx.slices.mark_emitted(emission.slice_key, emission.emit_after)
         return emissions

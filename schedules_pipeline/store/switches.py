@@ -48,7 +48,7 @@ class PostgresSwitches:
         )
 
     def turn_off(self, agent_id: str | None, actor: JsonObject, note: str | None) -> None:
-        """None: all. Off already: nothing changes."""
+        """None: all. Off already: nothing changes. The standby is told: it need not stand by."""
         self._lock()
         self._connection.execute(
             text("""
@@ -59,6 +59,7 @@ class PostgresSwitches:
             """),
             {"agent_id": agent_id, "actor": json.dumps(actor), "note": note},
         )
+        tell(self._connection, [EVERYWHERE])
 
     def turn_on(self, agent_id: str | None, actor: JsonObject, note: str | None) -> None:
         """On already: nothing changes. Who waits for work is told: what was left is owed again."""

@@ -24,6 +24,7 @@ def wiring(database_url: str) -> Iterator[Wiring]:
         retry_wait_seconds=0.01,
         request_timeout_seconds=0.3,
         tick_wait_seconds=0,
+        standby=False,
     )
     found = Wiring(settings, pool_size=3)
     yield found
