@@ -153,14 +153,16 @@ class SliceWorker:
         """Read what is open. Fires that join late are found here."""
         if self._clock.now() < self._ends_at:
             await self._listen()
-        looked_at = time.monotonic()
+        # Set before the look: news that come during it are of what it may not see.
+        hears = self._standby and self._heard_on is not None
+        self._looked_at = time.monotonic()
+        self._look_at = self._looked_at + (
+            STANDBY_LOOKS_AGAIN_SECONDS if hears else LOOK_AGAIN_SECONDS
+        )
         found, previous, expected = await self._in_thread(self._claims, self._read_open)
         self._previous = {each.schedule_id: each for each in previous}
         self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
         self._platform.expect(expected)
-        hears = self._standby and self._heard_on is not None
-        again = STANDBY_LOOKS_AGAIN_SECONDS if hears else LOOK_AGAIN_SECONDS
-        self._looked_at, self._look_at = looked_at, looked_at + again
 
     async def _listen(self) -> None:
         """Before a look: what comes behind it is heard. Without an ear, looking does as well."""
