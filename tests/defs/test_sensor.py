@@ -21,7 +21,7 @@ from schedules_pipeline.defs.job import JOB_NAME, build_job
 from schedules_pipeline.defs.sensor import NAME, build_sensor, ended_runs, is_on
 from schedules_pipeline.domain.fire import GapReason
 from schedules_pipeline.domain.planning import Gap
-from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour
+from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour, standby_slices
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from schedules_pipeline.wiring import Wiring
@@ -98,6 +98,23 @@ def test_with_nothing_due_it_skips_and_says_so(
     assert isinstance(found, dg.SkipReason)
     assert "Nothing is due" in str(found.skip_message)
     assert one(store, "select tick_no from clock_heartbeat") == 1
+
+
+def test_by_default_it_keeps_a_standby_up_for_this_hour(
+    store: PostgresStore, database_url: str, instance: dg.DagsterInstance
+) -> None:
+    wiring = Wiring(Settings(database_url=database_url), pool_size=2)
+    wanted = {each.key for each in standby_slices(database_now(store), timedelta(seconds=30))}
+    found = evaluate(wiring, instance)
+    wiring.close()
+    assert isinstance(found, dg.SensorResult)
+    requests = {r.run_key: r.tags for r in found.run_requests or []}
+    assert requests.keys() & wanted
+    assert set(requests) <= wanted | {
+        each.key for each in standby_slices(database_now(store), timedelta(seconds=30))
+    }
+    kinds = {tags["schedules/slice_kind"] for tags in requests.values()}
+    assert kinds == {"now"}
 
 
 def test_without_tables_it_skips_and_says_what_to_run(
