@@ -67,6 +67,16 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(
         default=60.0, ge=1, description="How late a fire may be before it counts as missed."
     )
+    tick_wait_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        le=20,
+        description="How long a tick with nothing to do waits for work; 0: it ends at once.",
+    )
+    standby: bool = Field(
+        default=True,
+        description="A Dagster run is always up for what is due at once, such as triggers.",
+    )
     connect_timeout_seconds: float = Field(default=5.0, gt=0, description="To reach an agent.")
     request_timeout_seconds: float = Field(
         default=60.0, gt=0, description="For an agent's answer to task/create and event/send."

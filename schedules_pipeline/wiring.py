@@ -35,6 +35,7 @@ from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import LandedFire
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
+from schedules_pipeline.services.waiting import WaitingClock
 from schedules_pipeline.settings import Auth, Settings, with_driver
 from schedules_pipeline.store.migrate import is_migrated, migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -75,8 +76,15 @@ class Wiring:
 
     @cached_property
     def clock(self) -> Clock:
-        """What the sensor evaluates."""
-        return Clock(self.store, self.rules, self.tasks.not_final)
+        """One tick."""
+        standby = self.settings.standby
+        return Clock(self.store, self.rules, self.tasks.not_final, standby=standby)
+
+    @cached_property
+    def waiting_clock(self) -> WaitingClock:
+        """The same, until there is something to start."""
+        patience = self.settings.tick_wait_seconds
+        return WaitingClock(self.clock, self.store.ear, patience_seconds=patience)
 
     @contextmanager
     def dispatcher(
@@ -88,7 +96,12 @@ class Wiring:
         dispatch.begin(by_person=by_person)
         try:
             yield Dispatcher(
-                self.store, dispatch, self._platform, self._fire_access, self._dispatch_rules()
+                self.store,
+                dispatch,
+                self._platform,
+                self._fire_access,
+                self._dispatch_rules(),
+                self.store.ear,
             )
         finally:
             dispatch.finish()

@@ -86,13 +86,12 @@ class Stack:
         return pid
 
     def kill_run(self, timeout: float = 60.0) -> int:
-        """SIGKILL the oldest live Dagster run, once there is one."""
-        rows = self.wait_for(
-            lambda: self.sql(
-                "select pid from dispatches where finished_at is null order by started_at"
-            ),
-            timeout,
+        """SIGKILL the oldest live Dagster run, once there is one; the standby if it is alone."""
+        query = (
+            "select pid from dispatches join slices using (slice_key) where finished_at is null "
+            "order by kind = 'now', started_at"
         )
+        rows = self.wait_for(lambda: self.sql(query), timeout)
         os.kill(rows[0][0], signal.SIGKILL)
         return int(rows[0][0])
 

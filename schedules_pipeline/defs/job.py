@@ -1,6 +1,7 @@
 """The job that works one slice: deliver its fires, then record how each ended."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import dagster as dg
 
@@ -31,16 +32,15 @@ def build_job(wiring: Wiring) -> dg.JobDefinition:
 
     @dg.op(required_resource_keys={"dispatcher"}, out=dg.Out(dg.Nothing))
     def create_tasks_and_deliver_inputs(context: dg.OpExecutionContext) -> None:
-        """Deliver what the slice owes until its minute is over."""
-        context.resources.dispatcher.dispatch()
+        """Deliver what the slice owes until its time is over."""
+        context.resources.dispatcher.dispatch(partial(_record, context))
 
     @dg.op(required_resource_keys={"dispatcher"}, ins={"delivered": dg.In(dg.Nothing)})
     def record_audit_trail(context: dg.OpExecutionContext) -> None:
         """One asset event per fire that ended; red when a fire failed."""
-        context.resources.dispatcher.dispatch()
+        context.resources.dispatcher.dispatch(partial(_record, context))
+        _record(context)
         trail = context.resources.dispatcher.audit_trail()
-        for record in trail.records():
-            context.log_event(audit_event(record, context.partition_key))
         trail.settle()
         trail.raise_for_failures()
 
@@ -55,6 +55,12 @@ def build_job(wiring: Wiring) -> dg.JobDefinition:
         record_audit_trail(create_tasks_and_deliver_inputs())
 
     return agent_runs
+
+
+def _record(context: dg.OpExecutionContext) -> None:
+    """An event for every end that has none yet."""
+    for record in context.resources.dispatcher.audit_trail().records():
+        context.log_event(audit_event(record, context.partition_key))
 
 
 def by_person(tags: Mapping[str, str]) -> bool:

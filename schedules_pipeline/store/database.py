@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg.errors
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schedules_pipeline.errors import Busy, SchemaMissing, Unavailable
+from schedules_pipeline.store.news import PostgresEar
 
 T = TypeVar("T")
 
@@ -29,6 +31,15 @@ AWAY = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
+
+# A peer that is gone without a word is noticed within half a minute.
+KEEPALIVE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 
 SESSION_SETTINGS = (
     "-c idle_in_transaction_session_timeout=5000 "
@@ -57,13 +68,19 @@ class Database:
             connect_args={
                 "options": SESSION_SETTINGS,
                 "application_name": application,
-                "connect_timeout": 5,
-                # A peer that is gone without a word is noticed within half a minute.
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 20_000,
+                **KEEPALIVE,
             },
+        )
+
+    def ear(self) -> PostgresEar:
+        """Another connection, beside the pool, once it is opened."""
+        url = self._engine.url.set(drivername="postgresql")
+        return PostgresEar(
+            make_conninfo(
+                url.render_as_string(hide_password=False),
+                application_name="schedules, listening",
+                **KEEPALIVE,
+            )
         )
 
     @contextmanager

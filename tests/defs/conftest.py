@@ -20,7 +20,11 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAgent]
 @pytest.fixture
 def wiring(database_url: str) -> Iterator[Wiring]:
     settings = Settings(
-        database_url=database_url, retry_wait_seconds=0.01, request_timeout_seconds=0.3
+        database_url=database_url,
+        retry_wait_seconds=0.01,
+        request_timeout_seconds=0.3,
+        tick_wait_seconds=0,
+        standby=False,
     )
     found = Wiring(settings, pool_size=3)
     yield found
