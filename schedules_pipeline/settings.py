@@ -49,6 +49,10 @@ class Settings(BaseSettings):
         default=2.0, ge=0, description="Before a fire's second attempt; doubles with each."
     )
 
+    asset_per_schedule: bool = Field(
+        default=True, description="An asset page per schedule; off: one per agent."
+    )
+
     @field_validator("database_url", "dagster_url")
     @classmethod
     def _is_postgres(cls, url: str | None) -> str | None:

@@ -1,10 +1,12 @@
 """The job that works one slice: deliver its fires, then record how each ended."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import dagster as dg
 
 from schedules_pipeline.defs.audit_events import audit_event
+from schedules_pipeline.defs.event_log import log_events
 from schedules_pipeline.defs.partitions import nominal_fire_times
 from schedules_pipeline.services.dispatching import Dispatcher
 from schedules_pipeline.wiring import Wiring
@@ -15,6 +17,8 @@ CANCELLED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 def build_job(wiring: Wiring) -> dg.JobDefinition:
     """`agent_runs`, bound to a database by `wiring`."""
+
+    event_of = partial(audit_event, asset_per_schedule=wiring.settings.asset_per_schedule)
 
     @dg.resource
     def dispatcher(init: dg.InitResourceContext) -> Iterator[Dispatcher]:
@@ -39,8 +43,8 @@ def build_job(wiring: Wiring) -> dg.JobDefinition:
         """One asset event per fire that ended; red when a fire failed."""
         context.resources.dispatcher.dispatch()
         trail = context.resources.dispatcher.audit_trail()
-        for record in trail.records():
-            context.log_event(audit_event(record, context.partition_key))
+        for batch in trail.batches():
+            log_events(context, [event_of(record, context.partition_key) for record in batch])
         trail.settle()
         trail.raise_for_failures()
 

@@ -4,6 +4,7 @@ import dagster as dg
 
 from schedules_pipeline.defs.job import build_job
 from schedules_pipeline.domain.fire import FireState
+from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from schedules_pipeline.wiring import Wiring
 from tests.agents import RunningAgent
@@ -121,3 +122,17 @@ def test_a_run_waits_for_what_is_due_later_in_its_minute(
     assert execute(wiring, instance, key).success
     (got,) = [r for r in recorder.received("event/send") if r["idempotency_key"] == fire]
     assert due.timestamp() <= got["at"] < due.timestamp() + 0.5
+
+
+def test_one_asset_per_agent_when_the_house_says_so(
+    store: PostgresStore, instance: dg.DagsterInstance, database_url: str
+) -> None:
+    key = past_slice(store)
+    agent = an_agent(store)
+    many_fires(store, agent, key, 3, state=FireState.SKIPPED)
+    wiring = Wiring(Settings(database_url=database_url, asset_per_schedule=False), pool_size=3)
+    result = execute(wiring, instance, key)
+    wiring.close()
+    assert [event.asset_key for event in told(result, OBSERVATION)] == [
+        dg.AssetKey(["agent_runs", agent.name])
+    ] * 3
