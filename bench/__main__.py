@@ -5,6 +5,7 @@ import sys
 
 BENCHES = {
     "occurrences": "next occurrences per second, beside other cron libraries",
+    "audit": "fires told to Dagster per second, by each way, and a burst's audit (4 min)",
     "delivery": "fires per second of the HTTP side alone",
     "worker": "how late inputs are that one slice's worker sends, without Dagster (3 min)",
     "tick": "what a tick costs with 1,000 to 1,000,000 schedules, with EXPLAIN (4 min)",

@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         default=2.0, ge=0, description="Before a fire's second attempt; doubles with each."
     )
 
+    asset_per_schedule: bool = Field(
+        default=True, description="An asset page per schedule; off: one per agent."
+    )
+
     @field_validator("database_url", "dagster_url")
     @classmethod
     def _is_postgres(cls, url: str | None) -> str | None:
@@ -120,6 +124,7 @@ class Settings(BaseSettings):
                 "SCHEDULES_AUTH=none the API asks nobody who they are. Set SCHEDULES_AUTH=api_key "
                 "(keys: `schedules keys create`) or agentex, or let it listen on 127.0.0.1."
             )
+
     @field_validator("warm_socket", mode="before")
     @classmethod
     def _none_when_empty(cls, path: object) -> object:

@@ -11,6 +11,7 @@ from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.domain.slices import SliceKind, floor_hour
 from schedules_pipeline.services import dispatching
 from schedules_pipeline.services.switching import Switches
+from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from schedules_pipeline.wiring import Wiring
 from tests.agents import RunningAgent
@@ -165,3 +166,17 @@ def test_a_standby_tells_each_end_while_it_stands_and_is_red_at_last_for_what_fa
     assert failed in str(failure.step_failure_data.error)
     assert delivered not in str(failure.step_failure_data.error)
     assert one(store, "select settled_at is null from slices"), "its hour is not over"
+
+
+def test_one_asset_per_agent_when_the_house_says_so(
+    store: PostgresStore, instance: dg.DagsterInstance, database_url: str
+) -> None:
+    key = past_slice(store)
+    agent = an_agent(store)
+    many_fires(store, agent, key, 3, state=FireState.SKIPPED)
+    wiring = Wiring(Settings(database_url=database_url, asset_per_schedule=False), pool_size=3)
+    result = execute(wiring, instance, key)
+    wiring.close()
+    assert [event.asset_key for event in told(result, OBSERVATION)] == [
+        dg.AssetKey(["agent_runs", agent.name])
+    ] * 3

@@ -431,7 +431,7 @@ def test_ends_are_recorded_while_it_stands(
             if not recorded:
                 recorded.append("the first try fails")
                 raise ZeroDivisionError
-            recorded.extend(each.fire.id for each in trail.records())
+            recorded.extend(each.fire.id for batch in trail.batches() for each in batch)
             if fire in recorded:
                 Switches(store).turn(None, off=True, actor={}, note=None)
 
@@ -464,7 +464,7 @@ def test_a_standby_that_was_declared_dead_records_nothing_more(
 
         def record() -> None:
             end_dispatch(store, "run-1")
-            list(trail.records())
+            list(trail.batches())
 
         with pytest.raises(DispatchEnded):
             dispatcher.dispatch(record)
