@@ -47,11 +47,14 @@ class Environment:
 
 
 def environment(name: str) -> Environment:
-    """The environment of the peer of this name, from `bench/peers/<name>.txt`.
+    """The environment of the peer of this name, from `bench/peers/<name>.txt`; without that, ours.
 
     Errors: Unavailable when it cannot be made.
     """
-    folder, wanted = PLACE / name, (REQUIREMENTS / f"{name}.txt").read_text()
+    requirements = REQUIREMENTS / f"{name}.txt"
+    if not requirements.is_file():
+        return Environment(Path(sys.prefix))
+    folder, wanted = PLACE / name, requirements.read_text()
     made = folder / "made-from.txt"
     if not made.is_file() or made.read_text() != wanted:
         _install(folder, name)

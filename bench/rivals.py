@@ -34,7 +34,7 @@ PREPARE_SECONDS = 600.0
 @dataclass(frozen=True)
 class Peer:
     """One of them. `parts`: its processes, the last of which takes what is triggered by hand;
-    `store`: what it keeps its schedules in; `starts`: seconds until it is up, `creates`: schedules
+    `store`: what it keeps its schedules in (`own`: its parts see to that); `starts`: seconds until it is up, `creates`: schedules
     a second, both rather too cautious: between them lies the first instant."""
 
     name: str
@@ -56,7 +56,7 @@ class Peer:
 
     def check(self, place: Environment) -> None:
         """Errors: Unavailable when a program is missing."""
-        if self.store != "postgres":
+        if self.store in PROGRAMS:
             place.program(PROGRAMS[self.store])
 
     @contextmanager
@@ -91,7 +91,18 @@ class PeersPlace:
 
     @contextmanager
     def at_work(self, wanted: Wanted) -> Iterator["PeersWork"]:
-        """See `bench.contenders`."""
+        """See `bench.contenders`. On a busy machine it may not be up in time: then once more."""
+        with ExitStack() as closing:
+            for patience in (1, 2, 4):
+                trial = closing.enter_context(self._trial(wanted, patience))
+                if trial.in_time():
+                    yield trial
+                    return
+                closing.close()
+        raise Unavailable(f"{wanted.number} schedules took longer than was thought")
+
+    @contextmanager
+    def _trial(self, wanted: Wanted, patience: int) -> Iterator["PeersWork"]:
         folder = self._folder / f"work-{next(self._numbers)}"
         folder.mkdir()
         folder.chmod(0o755)
@@ -102,7 +113,7 @@ class PeersPlace:
             url, stores = self._store(folder, processes)
             order = Order(
                 **{name: getattr(wanted, name) for name in ("kind", "number", "every", "spread")},
-                first=self._first(wanted),
+                first=self._first(wanted, patience),
                 store_url=url,
                 folder=str(folder),
             )
@@ -111,8 +122,8 @@ class PeersPlace:
             work.begin()
             yield work
 
-    def _first(self, wanted: Wanted) -> int:
-        ahead = self._peer.starts + wanted.number / self._peer.creates
+    def _first(self, wanted: Wanted, patience: int) -> int:
+        ahead = patience * (self._peer.starts + wanted.number / self._peer.creates)
         return math.ceil((time.time() + ahead) / wanted.every) * wanted.every
 
     def _store(self, folder: Path, processes: "_Processes") -> tuple[str, list[int]]:
@@ -123,6 +134,8 @@ class PeersPlace:
             running = self._server.running()
             assert running
             return url, [running.pid]
+        if self._peer.store not in PROGRAMS:
+            return "", []
         program = self._installed.program(PROGRAMS[self._peer.store])
         if self._peer.store == "redis":
             path = folder / "redis.sock"
@@ -172,8 +185,10 @@ class PeersWork:
         if failed:
             raise Unavailable(f"it could not be prepared: {_tail(self._folder, 'prepare')}")
         self._start_parts()
-        if self._order.kind != "trigger" and time.time() > self._order.first - 1:
-            raise Unavailable(f"{self._order.number} schedules took longer than was thought")
+
+    def in_time(self) -> bool:
+        """Whether it was up before anything was due."""
+        return self._order.kind == "trigger" or time.time() < self._order.first - 1
 
     def roots(self) -> Sequence[int]:
         """Its processes and its store."""
@@ -309,7 +324,7 @@ PEERS = (
         set_up="a workflow of two steps per fire, 64 at once; its queue is polled every 0.5 s",
         store="postgres",
         parts=("serve",),
-        starts=10,
+        starts=12,
         creates=100,
         largest=1_000,
         patience=60,
@@ -321,7 +336,7 @@ PEERS = (
         "again after 60 s",
         store="redis",
         parts=("worker", "beat", "client"),
-        starts=10,
+        starts=12,
         creates=500,
         largest=10_000,
         patience=90,
@@ -329,8 +344,8 @@ PEERS = (
     Peer(
         name="prefect",
         title="Prefect 3",
-        set_up="server on PostgreSQL; a runner that polls every second, 8 flow runs at once",
-        store="postgres",
+        set_up="server on its SQLite file; a runner that polls every second, 8 flow runs at once",
+        store="own",
         parts=("server", "serve"),
         starts=40,
         creates=10,
@@ -344,10 +359,22 @@ PEERS = (
         "take 30 s",
         store="temporal",
         parts=("serve",),
-        starts=10,
+        starts=12,
         creates=50,
         largest=1_000,
         patience=120,
         package="temporalio",
+    ),
+    Peer(
+        name="stock",
+        title="stock Dagster",
+        set_up="one run per fire, requested by a sensor; on PostgreSQL, with our dagster.yaml",
+        store="postgres",
+        parts=("code", "daemon", "web"),
+        starts=30,
+        creates=10_000,
+        largest=20,
+        patience=60,
+        package="dagster",
     ),
 )

@@ -28,11 +28,10 @@ def _port(folder: Path) -> int:
 
 
 def _environment(order: Order) -> dict[str, str]:
-    database = order.store_url.replace("postgresql://", "postgresql+asyncpg://")
     return {
         "PREFECT_HOME": order.folder,
         "PREFECT_API_URL": f"http://127.0.0.1:{_port(Path(order.folder))}/api",
-        "PREFECT_API_DATABASE_CONNECTION_URL": database,
+        # Its own SQLite file: on PostgreSQL it wants pg_trgm, which the embedded server has not.
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
         "PREFECT_LOGGING_LEVEL": "WARNING",
