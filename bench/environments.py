@@ -1,4 +1,4 @@
-"""The peers' environments: made when first asked for, in `.bench/`, outside of the project's own."""
+"""The peers' environments: made when first asked for, in `.bench/`."""
 
 import os
 import shutil
@@ -39,7 +39,10 @@ class Environment:
 
         Errors: Unavailable.
         """
-        brought = [self.folder / "bin" / name, *self.folder.glob(f"lib/*/site-packages/*/bin/{name}")]
+        brought = [
+            self.folder / "bin" / name,
+            *self.folder.glob(f"lib/*/site-packages/*/bin/{name}"),
+        ]
         found = next((str(each) for each in brought if each.is_file()), None) or shutil.which(name)
         if found is None:
             raise Unavailable(f"there is no `{name}` on PATH")

@@ -1,9 +1,7 @@
 """The questions that are asked of every contender, and how an answer is counted."""
 
 import time
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from bench.contenders import Place, Wanted
@@ -47,17 +45,17 @@ class Arrivals:
 
 def burst(place: Place, fires: int, patience: float) -> Row:
     """So many due at one instant."""
-    arrivals = Arrivals(place.agent)
     with place.at_work(Wanted("once", fires)) as work:
+        arrivals = Arrivals(place.agent)
         (instant,) = work.instants
         with Watch(work.roots) as used:
             arrivals.wait(fires, quiet_from=instant, patience=patience)
         found = due_at_instants(place.agent, work.instants)
-    times = [each["at"] - instant for each in found]
+    times = [each["at"] - instant for each in found] or [float("nan")]
     return {
         "first s": min(times),
         "last s": max(times),
-        "fires/s": len(times) / max(times),
+        "fires/s": len(found) / max(times),
         **faults(found, fires),
         "CPU s": used.cpu,
         "peak RSS MiB": used.rss,
@@ -109,8 +107,8 @@ def trigger(place: Place, triggers: int, apart: float) -> Row:
 
 def crash(place: Place, fires: int, patience: float, quick: bool) -> Row:
     """Killed when half of them are there. `quick`: what repeats after all are there is not seen."""
-    arrivals = Arrivals(place.agent)
     with place.at_work(Wanted("once", fires)) as work:
+        arrivals = Arrivals(place.agent)
         (instant,) = work.instants
         arrivals.wait(fires // 2, quiet_from=instant, patience=patience)
         killed_at, delivered = time.time(), arrivals.look()

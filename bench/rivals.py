@@ -33,9 +33,12 @@ PREPARE_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Peer:
-    """One of them. `parts`: its processes, the last of which takes what is triggered by hand;
-    `store`: what it keeps its schedules in (`own`: its parts see to that); `starts`: seconds until it is up, `creates`: schedules
-    a second, both rather too cautious: between them lies the first instant."""
+    """One of them.
+
+    `store`: what it keeps its schedules in (`own`: its parts see to that). `parts`: its processes,
+    the last of which takes what is triggered by hand. `starts`: seconds until it is up, `creates`:
+    schedules a second; rather too cautious: the first instant lies behind both.
+    """
 
     name: str
     title: str
@@ -336,7 +339,7 @@ PEERS = (
         "again after 60 s",
         store="redis",
         parts=("worker", "beat", "client"),
-        starts=12,
+        starts=20,
         creates=500,
         largest=10_000,
         patience=90,

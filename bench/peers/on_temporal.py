@@ -22,7 +22,8 @@ from bench.peers.work import IN_FLIGHT, Order, deliver, run
 
 QUEUE = "fires"
 ACTIVITY_SECONDS = 30
-CREATORS = 32
+CREATORS = 8
+PATIENCE = timedelta(seconds=60)
 NOMINAL = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 
 
@@ -56,7 +57,9 @@ async def _prepare(order: Order) -> None:
         policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.ALLOW_ALL)
         async with turns:
             await client.create_schedule(
-                name, Schedule(action=start, spec=_cadence(order, first), policy=policy)
+                name,
+                Schedule(action=start, spec=_cadence(order, first), policy=policy),
+                rpc_timeout=PATIENCE,
             )
 
     if order.kind != "trigger":

@@ -117,7 +117,7 @@ async def deliver(schedule: str, nominal: float) -> None:
 
 async def call(number: int, schedule: str, nominal: float) -> None:
     """The first call (0) or the second (1)."""
-    global _session  # noqa: PLW0603  # one event loop a process, and it lives as long
+    global _session  # one event loop a process, and it lives as long
     if _session is None:
         _session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=IN_FLIGHT))
     headers, bodies = _calls(schedule, nominal)
