@@ -26,13 +26,16 @@ class Arrivals:
     """
 
     def __init__(self, agent: RunningAgent) -> None:
-        self._log = agent.log_path.open("rb")
-        self._log.seek(0, 2)
+        self._log, self._read = agent.log_path, agent.log_path.stat().st_size
         self.count, self.last = 0, time.time()
 
     def look(self) -> int:
         """How many so far."""
-        if new := self._log.read().count(b'"event/send"'):
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            found = log.read()
+        self._read += len(found)
+        if new := found.count(b'"event/send"'):
             self.count += new
             self.last = time.time()
         return self.count

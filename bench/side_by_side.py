@@ -27,6 +27,7 @@ from bench.report import Table, content, markdown, one_line
 from bench.rivals import PEERS
 
 CONTENDERS: tuple[Contender, ...] = (House(), *PEERS)
+QUESTIONS = ("burst", "precision", "trigger", "steady", "crash")
 SUMS = ("lost", "doubled", "early", "backlog at the end")
 """What is added up over the rounds; of all else the median is told."""
 
@@ -133,11 +134,17 @@ def main() -> int:
     return 0 if _good(rows, reasons) else 1
 
 
+def _question(name: str) -> str:
+    # Not by `choices`: with none given, argparse of 3.11 takes the empty list for a wrong one.
+    if name not in QUESTIONS:
+        raise argparse.ArgumentTypeError(f"`{name}`; there are {', '.join(QUESTIONS)}")
+    return name
+
+
 def _options() -> argparse.Namespace:
     by_name = {each.name: each for each in CONTENDERS}
     parser = argparse.ArgumentParser()
-    names = ("burst", "precision", "trigger", "steady", "crash")
-    parser.add_argument("questions", nargs="*", choices=names, metavar="QUESTION", default=[])
+    parser.add_argument("questions", nargs="*", type=_question, metavar="QUESTION")
     parser.add_argument("--quick", action="store_true", help="one short round, without `steady`")
     parser.add_argument("--rounds", type=int, help="medians of so many [5; quick: 1]")
     parser.add_argument("--fires", type=int, nargs="+", default=[100, 1_000, 10_000])
