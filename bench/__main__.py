@@ -18,6 +18,8 @@ BENCHES = {
     "trigger": "from a person's trigger until the agent has the input (12 min)",
     "launch": "from a launch to a Dagster run's first op, forked and cold (8 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",
+    "side-by-side": "five questions to ours and to seven peers (hours; --quick: 20 min)",
+    "document": "prints docs/performance.md, made of bench/results/",
 }
 
 
@@ -25,9 +27,9 @@ def main() -> None:
     """Run the bench that is named, or say which there are."""
     if len(sys.argv) < 2 or sys.argv[1] not in BENCHES:
         for name, about in BENCHES.items():
-            print(f"python -m bench {name:12} {about}")
+            print(f"python -m bench {name:13} {about}")
         sys.exit(0 if len(sys.argv) < 2 else 2)
-    module = importlib.import_module(f"bench.{sys.argv.pop(1)}")
+    module = importlib.import_module(f"bench.{sys.argv.pop(1).replace('-', '_')}")
     sys.exit(module.main())
 
 
