@@ -24,7 +24,7 @@ from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, r
 from schedules_pipeline.domain.clean import clean
 from schedules_pipeline.domain.schedule import Agent, JsonObject
 from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut, Unreachable
-from schedules_pipeline.services.platform_port import Errand, Stop, Take
+from schedules_pipeline.services.platform_port import Assignment, Errand, Stop, Take
 
 REPLY_BYTES = 1 << 20
 """The largest JSON reply, and the largest line of a streamed one."""
