@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
@@ -19,7 +20,7 @@ from schedules_pipeline.api import (
     schedules,
     tasks,
 )
-from schedules_pipeline.api.access import Authentication, authorize, require_needs
+from schedules_pipeline.api.access import QUESTIONS, Authentication, authorize, require_needs
 from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
@@ -61,6 +62,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         dependencies=[Depends(authorize)],
     )
     app.state.use_cases = UseCases.of(wiring)
+    app.state.asking = anyio.CapacityLimiter(QUESTIONS)
     # The last one is the outermost: nothing is read of a body before it is known whose it is.
     app.add_middleware(BodyLimit)
     app.add_middleware(Authentication)
