@@ -45,6 +45,8 @@ class StubProvider:
     """Instead of a decision, by path."""
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """What happens meanwhile, by path; once."""
+    always: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """The same, each time."""
     extra_headers: dict[str, str] = field(default_factory=dict)
     drip_seconds: float = 0.0
     """Between two bytes of an answer."""
@@ -63,6 +65,7 @@ class StubProvider:
         """As the contract has it."""
         if call.path in self.before:
             self.before.pop(call.path)()
+        self.always.get(call.path, bool)()
         if call.path in self.answers:
             return self.answers[call.path]
         if call.path == "/v1/authn":

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
@@ -21,7 +22,7 @@ from schedules_pipeline.api import (
     schedules,
     tasks,
 )
-from schedules_pipeline.api.access import Authentication, authorize, require_needs
+from schedules_pipeline.api.access import QUESTIONS, Authentication, authorize, require_needs
 from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
@@ -67,6 +68,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
     app.state.use_cases = UseCases.of(wiring)
     app.state.agent_line = wiring.agent_line()
+    app.state.asking = anyio.CapacityLimiter(QUESTIONS)
     # The last one is the outermost: nothing is read of a body before it is known whose it is.
     app.add_middleware(BodyLimit)
     app.add_middleware(Authentication)

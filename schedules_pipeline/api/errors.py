@@ -20,6 +20,7 @@ from schedules_pipeline.errors import (
 Responses = dict[int | str, dict[str, Any]]
 
 INVALID = 10422
+SAY_WHO = {"www-authenticate": "Bearer"}
 REPEAT_IT = {"retry-after": "1"}
 MAX_PROBLEMS = 10
 MAX_TEXT = 2_000
@@ -92,7 +93,7 @@ def rendered(error: SchedulesError) -> Response:
     if isinstance(error, InvalidInput):
         return _invalid(str(error))
     if isinstance(error, Unauthorized):
-        return JSONResponse({"detail": str(error)}, status_code=401)
+        return JSONResponse({"detail": str(error)}, status_code=401, headers=SAY_WHO)
     if isinstance(error, TooManyFailures):
         return _plain(str(error), 429, {"retry-after": str(error.retry_after_seconds)})
     again = REPEAT_IT if error.http_status in (409, 503) else None

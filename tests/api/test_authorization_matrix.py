@@ -19,11 +19,10 @@ from fastapi.routing import APIRoute
 
 from schedules_pipeline.api.app import ROUTERS
 from schedules_pipeline.api.dependencies import UseCases
-from schedules_pipeline.delivery.provider import ProviderClient
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.wiring import Wiring
 from tests.api.factories import agent_body, schedule_body
-from tests.api.guarded import Place, Things, a_key, guarded, some_things
+from tests.api.guarded import Place, Things, a_key, asking, guarded, some_things
 from tests.provider import StubProvider
 
 ROUTES = sorted(
@@ -319,8 +318,7 @@ def test_an_agents_key_opens_nothing_of_another_agent(
 
 @pytest.fixture
 def asked(app: FastAPI, module_database_url: str, provider: StubProvider) -> Iterator[Wiring]:
-    with guarded(app, module_database_url, auth="agentex", auth_url=provider.url) as wiring:
-        wiring._provider = ProviderClient(provider.url, seconds=20)  # A busy machine is no defect.
+    with asking(app, module_database_url, provider) as wiring:
         yield wiring
 
 
