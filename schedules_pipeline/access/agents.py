@@ -67,11 +67,14 @@ class AgentsApart:
     def search(
         self, principal: JsonObject, kind: ResourceType, operation: Operation
     ) -> Collection[str] | None:
-        """Of agents, itself. Errors: see the port."""
+        """Of agents, itself; its tasks. Errors: see the port."""
         if not _is_agent(principal):
             return self._others.search(principal, kind, operation)
+        agent_id = str(principal["service_account_id"])
         if (kind, operation) == (ResourceType.AGENT, Operation.READ):
-            return [str(principal["service_account_id"])]
+            return [agent_id]
+        if kind is ResourceType.TASK and operation in OF_A_TASK:
+            return self._store.run(lambda tx: tx.tasks.ids_of_agent(agent_id))
         return []
 
     def register(

@@ -18,7 +18,17 @@ from schedules_pipeline.api.body_limit import App, Receive, Scope, Send
 from schedules_pipeline.api.dependencies import PRINCIPAL, Caller, Use, UseCases
 from schedules_pipeline.api.errors import rendered
 from schedules_pipeline.api.fields import Handle
-from schedules_pipeline.api.needs import NEEDS, OPEN, REGISTER, Among, On, OnAll, Open, Registering
+from schedules_pipeline.api.needs import (
+    NEEDS,
+    OPEN,
+    REGISTER,
+    Among,
+    On,
+    OnAll,
+    Open,
+    Registering,
+    Where,
+)
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.errors import SchedulesError
 from schedules_pipeline.services.access_port import (
@@ -92,11 +102,31 @@ async def authorize(request: Request, use: Use, principal: Caller) -> None:
     if isinstance(need, Registering) and not use.registration_is_open:
         need = OnAll(Operation.CREATE, Resource.all_agents())
     if isinstance(need, On):
-        given = {k: HANDLE.validate_python(v) for k, v in request.path_params.items()}
+        given = await _given(request, need.where)
         request.scope[ALLOWED] = await _ask(request.app, _require, use, principal, need, given)
     elif isinstance(need, OnAll):
         asked = (principal, need.resource, need.operation)
         await _ask(request.app, use.permissions.require_any, *asked)
+
+
+async def _given(request: Request, where: Where) -> Mapping[str, str]:
+    """What a part of the request says, of it what is text: as its function is going to read it."""
+    match where:
+        case Where.PATH:
+            said: object = request.path_params
+        case Where.QUERY:
+            said = dict(request.query_params)
+        case Where.BODY:
+            said = await _body(request)
+    found = said if isinstance(said, dict) else {}
+    return {k: HANDLE.validate_python(v) for k, v in found.items() if isinstance(v, str)}
+
+
+async def _body(request: Request) -> object:
+    try:
+        return await request.json()
+    except (ValueError, RecursionError):
+        return None  # Refused for what is missing from it.
 
 
 async def permitted(request: Request, use: Use, principal: Caller) -> frozenset[str] | None:

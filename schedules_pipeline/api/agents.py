@@ -7,11 +7,12 @@ from pydantic import Field
 
 from schedules_pipeline.api.access import Permitted
 from schedules_pipeline.api.agent_schemas import AgentRegister, AgentRow, RegisteredAgent
-from schedules_pipeline.api.dependencies import Use
+from schedules_pipeline.api.dependencies import Caller, Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
 from schedules_pipeline.api.fields import Handle
 from schedules_pipeline.api.paging import JsonText, PageQuery, json_object
 from schedules_pipeline.api.routing import Route
+from schedules_pipeline.services.access_port import Resource
 from schedules_pipeline.services.conversation_port import AgentFilter, AgentOrder
 
 router = APIRouter(prefix="/agents", tags=["agents"], route_class=Route)
@@ -36,9 +37,12 @@ class AgentsQuery(PageQuery):
 
 @router.get("")
 def list_agents(
-    query: Annotated[AgentsQuery, Query()], use: Use, only: Permitted
+    query: Annotated[AgentsQuery, Query()], use: Use, only: Permitted, caller: Caller
 ) -> list[AgentRow]:
     """Newest first, unless another order is asked for."""
+    task = None if query.task_id is None else Resource.task(query.task_id)
+    if use.guarded and task is not None and not use.permissions.may_read(caller, task):
+        return []  # As of a task that is not there.
     card = json_object("agent_card_metadata", query.agent_card_metadata)
     wanted = AgentFilter(task_id=query.task_id, card=card, only=only)
     return [AgentRow.of(agent) for agent in use.agents.list(wanted, query.order_by, query.span())]

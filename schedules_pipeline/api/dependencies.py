@@ -77,7 +77,7 @@ class UseCases:
             previews=Previews(store),
             browser=Browser(store, editor),
             tasks=tasks,
-            conversations=Conversations(store),
+            conversations=Conversations(store, permissions if wiring.guarded else None),
             transcripts=Transcripts(store),
             backfills=Backfills(store),
             switches=Switches(store),

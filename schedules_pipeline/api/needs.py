@@ -6,13 +6,15 @@ The operations on resources are those of the Agentex contract; which role has th
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 
+from schedules_pipeline.errors import InvalidInput
 from schedules_pipeline.services import locating
 from schedules_pipeline.services.access_port import Operation, Resource, ResourceType
 from schedules_pipeline.services.locating import Locator, Subject
 
 Values = Mapping[str, str]
-"""Of the route's path, by name."""
+"""Of the one part of the request that says what it is about, by name."""
 Find = Callable[[Locator, Values], Subject]
 
 
@@ -31,12 +33,21 @@ class Known:
     """Whoever can say who they are."""
 
 
+class Where(Enum):
+    """Which part of a request says what it is about; what stands in the others is not looked at."""
+
+    PATH = auto()
+    QUERY = auto()
+    BODY = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class On:
     """The right to do this to the one thing that the request is about."""
 
     operation: Operation
     find: Find
+    where: Where = Where.PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,21 @@ def _task(locator: Locator, given: Values) -> Subject:
     return locating.task(given["task_id"])
 
 
+def _task_given(_locator: Locator, given: Values) -> Subject:
+    """By nothing but its id. Errors: InvalidInput."""
+    if "task_id" not in given:
+        raise InvalidInput("task_id", "is missing, or is no text; give a task's id")
+    return locating.task(given["task_id"])
+
+
+def _task_of_event(locator: Locator, given: Values) -> Subject:
+    return locator.task_of_event(given["event_id"])
+
+
+def _task_of_message(locator: Locator, given: Values) -> Subject:
+    return locator.task_of_message(given["message_id"])
+
+
 def _schedule_of_fire(locator: Locator, given: Values) -> Subject:
     return locator.schedule_of_fire(given["fire_id"])
 
@@ -94,6 +120,7 @@ ONE, NAMED = (
 )
 REGISTER = ("POST", "/agents/register")
 FIRE = "/fires/{fire_id:path}"
+MESSAGE = "/messages/{message_id:path}"
 
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/healthz"): Open(),
@@ -103,6 +130,9 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/agents"): Among(READ, ResourceType.AGENT),
     ("GET", "/agents/{agent_id}"): On(READ, _agent),
     ("GET", "/agents/name/{agent_name}"): On(READ, _agent),
+    # What it takes of the task depends on the method that is called: `services.call_permits`.
+    ("POST", "/agents/{agent_id}/rpc"): On(Operation.EXECUTE, _agent),
+    ("POST", "/agents/name/{agent_name}/rpc"): On(Operation.EXECUTE, _agent),
     ("GET", "/clock"): Known(),
     ("PUT", "/clock"): OnAll(UPDATE, Resource.all_agents()),
     ("GET", "/agents/{agent_id}/clock"): On(READ, _agent),
@@ -139,14 +169,27 @@ NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/fires/overdue"): Among(READ, ResourceType.SCHEDULE),
     ("GET", FIRE): On(READ, _schedule_of_fire),
     ("POST", f"{FIRE}/redrive"): On(UPDATE, _schedule_of_fire),
+    ("GET", "/tasks"): Among(READ, ResourceType.TASK),
     ("GET", "/tasks/{task_id}"): On(READ, _task),
     ("GET", "/tasks/name/{task_name:path}"): On(READ, _task),
+    ("PUT", "/tasks/{task_id}"): On(UPDATE, _task),
+    ("PUT", "/tasks/name/{task_name:path}"): On(UPDATE, _task),
     ("POST", "/tasks/{task_id}/complete"): On(UPDATE, _task),
     ("POST", "/tasks/{task_id}/fail"): On(UPDATE, _task),
     ("POST", "/tasks/{task_id}/cancel"): On(Operation.CANCEL, _task),
     ("POST", "/tasks/{task_id}/terminate"): On(UPDATE, _task),
     ("POST", "/tasks/{task_id}/timeout"): On(UPDATE, _task),
     ("POST", "/tasks/{task_id}/interrupt"): On(UPDATE, _task),
+    ("GET", "/events"): On(READ, _task_given, Where.QUERY),
+    ("GET", "/events/{event_id}"): On(READ, _task_of_event),
+    ("GET", "/messages"): On(READ, _task_given, Where.QUERY),
+    ("GET", "/messages/paginated"): On(READ, _task_given, Where.QUERY),
+    ("GET", MESSAGE): On(READ, _task_of_message),
+    ("POST", "/messages"): On(UPDATE, _task_given, Where.BODY),
+    ("POST", "/messages/batch"): On(UPDATE, _task_given, Where.BODY),
+    # Of a message in another task than the body says nothing is found, and nothing changed.
+    ("PUT", "/messages/batch"): On(UPDATE, _task_given, Where.BODY),
+    ("PUT", MESSAGE): On(UPDATE, _task_given, Where.BODY),
 }
 
 DOCUMENTS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/favicon.ico")

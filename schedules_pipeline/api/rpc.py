@@ -13,6 +13,7 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Depends, Request, Response
 
+from schedules_pipeline.api import dependencies
 from schedules_pipeline.api.dependencies import Line, Use
 from schedules_pipeline.api.errors import IN_PROGRESS, NOT_FOUND, UNEXPECTED, Responses, speakable
 from schedules_pipeline.api.fields import Handle
@@ -63,13 +64,21 @@ Under = Annotated[Attempt | None, Depends(attempt_of)]
 class Rpc:
     """One request: what it may use, and what is known of it besides its body."""
 
-    def __init__(self, request: Request, use: Use, line: Line, attempt: Under = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        use: Use,
+        line: Line,
+        principal: dependencies.Caller,
+        attempt: Under = None,
+    ) -> None:
         self._use = use
         self._line = line
         self._attempt = attempt
         self._caller = Caller(
             key=None if attempt is None else f"{attempt.scope}:{attempt.key}",
             headers=_for_the_agent(request.headers),
+            principal=principal,
         )
 
     async def answer(self, which: WhichAgent, asked: RpcRequest) -> Response:

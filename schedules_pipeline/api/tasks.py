@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from schedules_pipeline.api.access import Permitted
 from schedules_pipeline.api.agent_schemas import AgentRow
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import BAD_REQUEST, NOT_FOUND
@@ -100,13 +101,14 @@ class TasksQuery(PageQuery):
     order_by: TaskOrder = TaskOrder.CREATED_AT
     relationships: list[Literal["agents"]] = Field(default=[])
 
-    def to_filter(self) -> TaskFilter:
+    def to_filter(self, only: frozenset[str] | None) -> TaskFilter:
         """As the use case wants it. Errors: InvalidInput."""
         return TaskFilter(
             agent_id=self.agent_id,
             agent_name=self.agent_name,
             status=self.status,
             task_metadata=json_object("task_metadata", self.task_metadata),
+            only=only,
         )
 
 
@@ -114,9 +116,11 @@ Relationships = Annotated[list[Literal["agents"]], Query(description="What to sh
 
 
 @router.get("")
-def list_tasks(query: Annotated[TasksQuery, Query()], use: Use) -> list[ListedTask]:
+def list_tasks(
+    query: Annotated[TasksQuery, Query()], use: Use, only: Permitted
+) -> list[ListedTask]:
     """Newest first, unless another order is asked for; without `params`."""
-    tasks = use.tasks.list(query.to_filter(), query.order_by, query.span())
+    tasks = use.tasks.list(query.to_filter(only), query.order_by, query.span())
     agents = use.tasks.agents_of(tasks) if query.relationships else None
     return [ListedTask.of(task, agents=_agents(task, agents)) for task in tasks]
 

@@ -79,11 +79,12 @@ class Caller:
     """What else is known of the request.
 
     `key`: whoever repeats the request under it means the same task, event and message. `headers`:
-    those that the agent is to see.
+    those that the agent is to see. `principal`: who asks, as whoever authenticated them says it.
     """
 
     key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    principal: JsonObject = field(default_factory=dict)
 
     def new_id(self, what: str) -> str:
         """An id: the same one for a repeated request."""

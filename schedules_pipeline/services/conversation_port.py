@@ -60,12 +60,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """Which tasks; None asks for nothing. `task_metadata` must be contained in theirs."""
+    """Which tasks; None asks for nothing. `task_metadata` must be contained in theirs.
+    `only`: none but these, by id.
+    """
 
     agent_id: str | None = None
     agent_name: str | None = None
     status: str | None = None
     task_metadata: JsonObject | None = None
+    only: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from there on the rows say it too.
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -19,6 +20,7 @@ from schedules_pipeline.domain.fire import TASK_OF_FIRE, task_id
 from schedules_pipeline.domain.schedule import AcpType, Agent, AgentStatus, JsonObject
 from schedules_pipeline.domain.turn import Turn
 from schedules_pipeline.errors import DeliveryError, InvalidInput, NotFound, Rejected
+from schedules_pipeline.services.call_permits import CallPermit, NotAsked
 from schedules_pipeline.services.calls import (
     Call,
     Caller,
@@ -32,6 +34,7 @@ from schedules_pipeline.services.calls import (
     WhichTask,
 )
 from schedules_pipeline.services.conversation_port import NewMessage, StoredEvent, StoredMessage
+from schedules_pipeline.services.permitting import Permissions
 from schedules_pipeline.services.platform_port import AgentLine, Errand, Take, Task
 from schedules_pipeline.services.registering import require_agent
 from schedules_pipeline.services.store_port import Store, StoredTask, TaskRow, Transaction
@@ -61,12 +64,25 @@ class Opened:
 class Conversations:
     """The use cases. `open` is for a thread; `tell` for the event loop."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, permissions: Permissions | None = None) -> None:
+        """`permissions`: whom to ask what the callers may do to tasks, if anybody."""
         self._store = store
+        self._permissions = permissions
 
     def open(self, which: WhichAgent, call: Call, caller: Caller) -> Opened:
-        """Errors: NotFound, InvalidInput; Rejected (no agent of that kind, nor of that task)."""
-        return self._store.run(lambda tx: _open(tx, which, call, caller))
+        """Errors: NotFound, InvalidInput; Rejected (no agent of that kind, nor of that task);
+        PermissionDenied, and the authorizer's.
+        """
+        if self._permissions is None:
+            return self._store.run(lambda tx: _open(tx, which, call, caller, None))
+        permit = CallPermit(self._permissions, caller.principal)
+        permit.ask(self._store, call)
+        while True:
+            try:
+                return self._store.run(lambda tx: _open(tx, which, call, caller, permit))
+            except NotAsked as met:
+                # Somebody made a task of that name meanwhile: whose it is, is a new question.
+                permit.ask_about(met.subject)
 
     async def tell(self, opened: Opened, line: AgentLine, take: Take | None = None) -> Result:
         """`take` gets a synchronous agent's updates as they come. Errors: DeliveryError."""
@@ -143,7 +159,16 @@ class Conversations:
         return await run_sync(self._store.run, work)
 
 
-def _open(tx: Transaction, which: WhichAgent, call: Call, caller: Caller) -> Opened:
+def _open(
+    tx: Transaction, which: WhichAgent, call: Call, caller: Caller, permit: CallPermit | None
+) -> Opened:
+    with permit.announcing() if permit else nullcontext():
+        return _open_rows(tx, which, call, caller, permit)
+
+
+def _open_rows(
+    tx: Transaction, which: WhichAgent, call: Call, caller: Caller, permit: CallPermit | None
+) -> Opened:
     agent = _agent(tx, which)
     if agent.status is AgentStatus.DELETED:
         raise Rejected(f"Agent '{agent.id}' is deleted.")
@@ -151,16 +176,18 @@ def _open(tx: Transaction, which: WhichAgent, call: Call, caller: Caller) -> Ope
         raise Rejected(f"Unsupported method: {call.method} for ACP type: {agent.acp_type.value}")
     match call:
         case CreateTask():
-            return _open_task(tx, agent, call, caller)
+            return _open_task(tx, agent, call, caller, permit)
         case SendEvent():
             return _open_event(tx, agent, call, caller)
         case SendMessage():
-            return _open_message(tx, agent, call, caller)
+            return _open_message(tx, agent, call, caller, permit)
     return _open_stop(tx, agent, call, caller)
 
 
-def _open_task(tx: Transaction, agent: Agent, call: CreateTask, caller: Caller) -> Opened:
-    task = _find_or_create(tx, agent, call, caller)
+def _open_task(
+    tx: Transaction, agent: Agent, call: CreateTask, caller: Caller, permit: CallPermit | None
+) -> Opened:
+    task = _find_or_create(tx, agent, call, caller, permit)
     return Opened(call=call, errand=_errand(tx, agent, task, caller), task=task)
 
 
@@ -184,13 +211,15 @@ def _open_event(tx: Transaction, agent: Agent, call: SendEvent, caller: Caller) 
     return Opened(call=call, errand=errand, task=task, event=event)
 
 
-def _open_message(tx: Transaction, agent: Agent, call: SendMessage, caller: Caller) -> Opened:
+def _open_message(
+    tx: Transaction, agent: Agent, call: SendMessage, caller: Caller, permit: CallPermit | None
+) -> Opened:
     if call.task.id is not None:
         task = _own(require_task(tx, call.task.id), agent)
         task = _with_params(tx, task, call.task_params)
     else:
         wanted = CreateTask(name=call.task.name, params=call.task_params)
-        task = _find_or_create(tx, agent, wanted, caller)
+        task = _find_or_create(tx, agent, wanted, caller, permit)
     task = _resumed(tx, task)
     message = NewMessage(id=caller.new_id("message"), task_id=task.id, content=call.content)
     tx.messages.insert([message])
@@ -229,7 +258,9 @@ def _own(task: StoredTask, agent: Agent) -> StoredTask:
     return task
 
 
-def _find_or_create(tx: Transaction, agent: Agent, call: CreateTask, caller: Caller) -> StoredTask:
+def _find_or_create(
+    tx: Transaction, agent: Agent, call: CreateTask, caller: Caller, permit: CallPermit | None
+) -> StoredTask:
     """Of two at once one makes it, by its unique name; the other finds it.
 
     A fire's task has a fire: nobody else makes one of such a name, for the fire would take it for
@@ -248,8 +279,13 @@ def _find_or_create(tx: Transaction, agent: Agent, call: CreateTask, caller: Cal
                 "name", f"tasks that are called '{TASK_OF_FIRE}…' are made by fires; choose another"
             )
     elif tx.tasks.create_by_hand(row):
+        if permit is not None:
+            permit.made(row)
         return require_task(tx, row.id)
-    task = _own(require_task(tx, row.id), agent)
+    task = require_task(tx, row.id)
+    if permit is not None:
+        permit.found(task)
+    _own(task, agent)
     return task if call.params == task.params else _with_params(tx, task, call.params)
 
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from schedules_pipeline.errors import NotFound
 from schedules_pipeline.services.access_port import Resource
+from schedules_pipeline.services.conversation_port import StoredEvent, StoredMessage
 from schedules_pipeline.services.managing import require_named
 from schedules_pipeline.services.store_port import Store
+from schedules_pipeline.services.tasks import require_task_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ def task(task_id: str) -> Subject:
     return Subject(Resource.task(task_id), f"Item with id '{task_id}' does not exist.")
 
 
+def named_task(task_id: str, name: str) -> Subject:
+    """A task that was found by its name."""
+    return Subject(Resource.task(task_id), f"Item with name '{name}' does not exist.")
+
+
 class Locator:
     """Things that have to be looked up. Every method's errors: NotFound, with the same words."""
 
@@ -61,11 +68,16 @@ class Locator:
 
     def task_named(self, name: str) -> Subject:
         """The task that has this name."""
-        absent = f"Item with name '{name}' does not exist."
-        found = self._store.run(lambda tx: tx.tasks.get_by_name(name))
-        if found is None:
-            raise NotFound(absent)
-        return Subject(Resource.task(found.id), absent)
+        found = self._store.run(lambda tx: require_task_named(tx, name))
+        return named_task(found.id, name)
+
+    def task_of_event(self, event_id: str) -> Subject:
+        """The task that an event was sent to."""
+        return self._task_of(event_id, self._store.run(lambda tx: tx.events.get(event_id)))
+
+    def task_of_message(self, message_id: str) -> Subject:
+        """The task that a message was said in."""
+        return self._task_of(message_id, self._store.run(lambda tx: tx.messages.get(message_id)))
 
     def schedule_of_fire(self, fire_id: str) -> Subject:
         """Whose fire it is: a deleted schedule's too."""
@@ -82,3 +94,9 @@ class Locator:
         if found is None:
             raise NotFound(absent)
         return Subject(Resource.schedule(*found), absent)
+
+    def _task_of(self, key: str, found: StoredEvent | StoredMessage | None) -> Subject:
+        absent = f"Item with id '{key}' does not exist."
+        if found is None:
+            raise NotFound(absent)
+        return Subject(Resource.task(found.task_id), absent)

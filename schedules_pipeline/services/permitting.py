@@ -37,7 +37,7 @@ class Permissions:
         try:
             self._authorizer.check(principal, resource, operation)
         except PermissionDenied:
-            if operation is not Operation.READ and self._may_read(principal, resource):
+            if operation is not Operation.READ and self.may_read(principal, resource):
                 raise
             raise NotFound(absent) from None
 
@@ -76,7 +76,8 @@ class Permissions:
         self._quietly(self._authorizer.revoke, principal, gone)
         self._quietly(self._authorizer.deregister, principal, gone)
 
-    def _may_read(self, principal: JsonObject, resource: Resource) -> bool:
+    def may_read(self, principal: JsonObject, resource: Resource) -> bool:
+        """Whether it may be seen. Errors: the authorizer's."""
         try:
             self._authorizer.check(principal, resource, Operation.READ)
         except PermissionDenied:

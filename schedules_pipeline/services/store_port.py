@@ -908,6 +908,9 @@ class TaskRepository(Protocol):
         """The task, locked until the transaction ends."""
 
     def list(self, wanted: TaskFilter, order: TaskOrder, span: Span) -> Sequence[StoredTask]: ...
+    def ids_of_agent(self, agent_id: str) -> Collection[str]:
+        """All tasks of this agent."""
+
     def update(
         self, task_id: str, *, task_metadata: JsonObject | None, merge_params: JsonObject | None
     ) -> StoredTask | None:

@@ -18,7 +18,6 @@ from schedules_pipeline.services.conversation_port import (
     StoredMessage,
 )
 from schedules_pipeline.services.cursors import instant, number, read_cursor, write_cursor
-from schedules_pipeline.services.registering import require_agent
 from schedules_pipeline.services.store_port import Store, Transaction
 from schedules_pipeline.services.tasks import require_task
 
@@ -44,7 +43,8 @@ class Transcripts:
     ) -> Sequence[StoredEvent]:
         """A task's events in order, a fire's first. `after`: the id of the last one that is known.
 
-        Errors: NotFound (task, agent, or that event in this task).
+        Another agent than the task's, and one that there is not, have none there. Errors: NotFound
+        (the task, or that event in it).
         """
         return self._store.run(lambda tx: _events(tx, task_id, agent_id, after, limit))
 
@@ -132,7 +132,6 @@ def _events(
     tx: Transaction, task_id: str, agent_id: str, after: str | None, limit: int
 ) -> list[StoredEvent]:
     require_task(tx, task_id)
-    require_agent(tx, agent_id)
     of_fire = _event_of_fire(tx, task_id, agent_id)
     last = 0
     if after is not None:

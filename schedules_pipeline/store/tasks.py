@@ -91,6 +91,7 @@ class PostgresTasks:
             "agent_id = (select id from agents where name = :agent_name)": wanted.agent_name,
             "status = :status": wanted.status,
             "task_metadata @> cast(:metadata as jsonb)": wanted.task_metadata,
+            "id = any(:only)": wanted.only,
         }
         asked = [condition for condition, value in conditions.items() if value is not None]
         rows = self._connection.execute(
@@ -103,11 +104,19 @@ class PostgresTasks:
                 "agent_name": wanted.agent_name,
                 "status": wanted.status,
                 "metadata": _json(wanted.task_metadata),
+                "only": sorted(wanted.only or ()),
                 "limit": span.limit,
                 "offset": span.offset,
             },
         )
         return [StoredTask(**row._mapping) for row in rows]
+
+    def ids_of_agent(self, agent_id: str) -> Collection[str]:
+        """All tasks of this agent."""
+        rows = self._connection.execute(
+            text("select id from tasks where agent_id = :agent_id"), {"agent_id": agent_id}
+        )
+        return rows.scalars().all()
 
     def update(
         self, task_id: str, *, task_metadata: JsonObject | None, merge_params: JsonObject | None
