@@ -43,6 +43,8 @@ CADENCES: Sequence[dict[str, Any]] = (
     {"interval_seconds": 1},
 )
 DATABASE_RETURNS_SECONDS = 60.0
+# An agent that answers in a millisecond is never met by a kill in the middle of a delivery.
+AGENTS_THINK_SECONDS = 0.2
 
 
 class Agents:
@@ -141,7 +143,11 @@ class Stage:
     def populate(self, schedules: int, **fields: Any) -> None:
         """So many schedules, of every cadence, spread over the agents."""
         agent_ids = [
-            self.stack.register(f"{acp_type}-{agent.log_path.stem}", agent.url, acp_type)
+            self.stack.register(
+                f"{acp_type}-{agent.log_path.stem}",
+                agent.url_for(f"input-delay-{AGENTS_THINK_SECONDS:g}"),
+                acp_type,
+            )
             for agent, _ in self.agents.running
             for acp_type in ("async", "sync")
         ]

@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 
 from schedules_pipeline.dev.home import Home, Record
+from schedules_pipeline.dev.host_clock import HostClock
 from schedules_pipeline.dev.ledger import (
     Books,
     Failed,
@@ -22,6 +23,7 @@ from schedules_pipeline.dev.ledger import (
 )
 from schedules_pipeline.dev.parts import (
     CODE_SERVER,
+    DAEMON,
     DATABASES,
     DEMO_ASYNC,
     DEMO_SYNC,
@@ -103,6 +105,7 @@ class Supervisor:
         self._databases_ready = False
         self._announced = False
         self._logs_seen_at = time.monotonic()
+        self._host_clock = HostClock()
         self._stop_asked: signal.Signals | None = None
 
     def run(self) -> None:
@@ -115,6 +118,7 @@ class Supervisor:
         try:
             while self._stop_asked is None:
                 self._look()
+                self._bear_a_clock_set_back()
                 self._keep_logs_small()
                 self._hear()
         finally:
@@ -189,6 +193,14 @@ class Supervisor:
         self._voice.say(f"  the database was away for {outage_seconds:.0f} s")
         if CODE_SERVER in self._parts:
             self._parts[CODE_SERVER].replace("the database was away")
+            self._home.write_records(self._records())
+
+    def _bear_a_clock_set_back(self) -> None:
+        # Dagster's daemon sleeps from one look at its sensors to the next by the time of day: a
+        # look during which that is set back by an hour is followed by an hour's sleep.
+        seconds = self._host_clock.set_back_seconds()
+        if seconds and DAEMON in self._parts:
+            self._parts[DAEMON].replace(f"the host's clock was set back by {seconds:.0f} s")
             self._home.write_records(self._records())
 
     def _keep_logs_small(self) -> None:

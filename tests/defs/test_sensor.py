@@ -1,7 +1,10 @@
 """The sensor: what an evaluation asks Dagster to start, and what it asks Dagster about."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import dagster as dg
 import pytest
@@ -10,12 +13,14 @@ from dagster._core.remote_origin import (
     RemoteInstigatorOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.remote_representation.external import RemoteSensor
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
     InstigatorType,
     SensorInstigatorData,
 )
+from dagster._daemon.sensor import is_under_min_interval
 
 from schedules_pipeline.defs.job import JOB_NAME, build_job
 from schedules_pipeline.defs.sensor import NAME, build_sensor, ended_runs, is_on
@@ -127,12 +132,24 @@ def test_without_tables_it_skips_and_says_what_to_run(
     assert "schedules migrate" in str(found.skip_message)
 
 
-def test_it_is_on_by_default_and_looks_as_often_as_dagster_does(wiring: Wiring) -> None:
+def test_it_is_on_by_default(wiring: Wiring) -> None:
     sensor = build_sensor(wiring, build_job(wiring))
     assert sensor.name == "agent_run_schedules"
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    assert sensor.minimum_interval_seconds == 1
     assert sensor.job_name == JOB_NAME
+
+
+@pytest.mark.parametrize("last_tick", [-0.5, 3_600, 86_400], ids="{:+} s".format)
+def test_it_is_looked_at_as_often_as_dagster_looks_also_after_the_host_was_set_back(
+    wiring: Wiring, last_tick: float
+) -> None:
+    sensor = build_sensor(wiring, build_job(wiring))
+    interval = sensor.minimum_interval_seconds
+    remote = cast(RemoteSensor, SimpleNamespace(min_interval_seconds=interval))
+    ticked = SensorInstigatorData(last_tick_timestamp=time.time() + last_tick)
+    state = cast(InstigatorState, SimpleNamespace(instigator_data=ticked))
+
+    assert not is_under_min_interval(state, remote)
 
 
 @pytest.mark.parametrize(

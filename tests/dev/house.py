@@ -3,11 +3,13 @@
     python -m tests.dev.house HOME API_PORT UI_PORT [part …]
 
 Parts: `api` (a web server), `daemon`, `code server` (with one long Dagster run), `stubborn` (bears
-every signal that can be borne), `broken` (dies at once). The books are a file, HOME/landed.jsonl.
+every signal that can be borne), `broken` (dies at once). The books are a file, HOME/landed.jsonl;
+the host's clock is off by as many seconds as the file HOME/host-clock says.
 """
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,6 +19,7 @@ import psycopg
 
 from schedules_pipeline.dev import supervisor
 from schedules_pipeline.dev.home import Home
+from schedules_pipeline.dev.host_clock import HostClock
 from schedules_pipeline.dev.parts import Part, _postgres, answers, part_environment
 from schedules_pipeline.dev.ports import HOST
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
@@ -131,8 +134,14 @@ def light_parts(
     return [_postgres(postgres), *(known[name] for name in sys.argv[4:])]
 
 
+def time_of_day() -> float:
+    file = Path(sys.argv[1], "host-clock")
+    return time.time() + (float(file.read_text()) if file.exists() else 0)
+
+
 if __name__ == "__main__":
     home, api_port, ui_port = sys.argv[1:4]
+    supervisor.HostClock = lambda: HostClock(time_of_day)  # type: ignore[attr-defined, misc, assignment]
     try:
         supervisor.run(
             Settings(

@@ -342,6 +342,21 @@ def test_a_long_absence_of_postgres_restarts_the_code_server(start: Callable[...
     house.wait_until(lambda: house.part("code server").is_alive())
 
 
+def test_a_host_clock_that_is_set_back_restarts_the_daemon_which_would_sleep_as_long(
+    start: Callable[..., House],
+) -> None:
+    house = start("daemon", "code server").wait_until_up()
+    daemon, code = house.part("daemon"), house.part("code server")
+
+    (house.home.path / "host-clock.new").write_text("-3600")
+    (house.home.path / "host-clock.new").rename(house.home.path / "host-clock")
+    house.wait_for("daemon +restarted: the host's clock was set back by 3600 s")
+
+    house.wait_until(lambda: not daemon.is_alive())
+    house.wait_until(lambda: house.part("daemon").is_alive())
+    assert house.part("code server") == code
+
+
 def test_a_part_that_keeps_dying_is_restarted_ever_later_with_the_end_of_its_log(
     start: Callable[..., House],
 ) -> None:
