@@ -18,9 +18,9 @@ from schedules_pipeline.wiring import Wiring
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 ENDED_PER_TICK = 200
 # From one evaluation's beginning to the next one's, by the host's time of day. Dagster looks every
-# 5 s whatever stands here, and at once after an evaluation that waited longer. It is negative (ten
-# years) for a host clock that is set back: with a positive one Dagster would wait until the old
-# time of day has come again (docs/decisions/0009).
+# 5 s whatever stands here, and at once after an evaluation that waited longer. That it is negative,
+# ten years, is for a host clock that is set back: with a positive one Dagster would wait until the
+# old time of day has come again (docs/decisions/0009).
 MINIMUM_INTERVAL_SECONDS = -10 * 365 * 86_400
 NAME = "agent_run_schedules"
 NOTHING_DUE = "Nothing is due that no run works already."
