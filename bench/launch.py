@@ -21,6 +21,7 @@ BUDGET_SECONDS = 0.5
 BUDGET_CPU = 0.3
 QUIET_SECONDS = 15.0
 GIVE_UP_SECONDS = 180.0
+LOOK_SECONDS = 2.0
 SOON = timedelta(seconds=3)
 
 REEXECUTE = """
@@ -86,7 +87,7 @@ def _round(
     def launch() -> None:
         for size in batches:
             batch = [_launch(stack, model) for _ in range(size)]
-            stack.wait_for(lambda batch=batch: all(_end(stack, run) for run in batch))
+            _wait_for_ends(stack, batch)
             launched.extend(batch)
         time.sleep(1)  # the last one's process is waited for
 
@@ -107,6 +108,15 @@ def _launch(stack: Stack, model: str) -> str:
     answer = stack.graphql(REEXECUTE, run=model)["launchRunReexecution"]
     run: str = answer["run"]["runId"]
     return run
+
+
+def _wait_for_ends(stack: Stack, runs: list[str]) -> None:
+    """Looks seldom: a look costs the webserver as much as a forked run needs to begin."""
+    until = time.monotonic() + GIVE_UP_SECONDS
+    time.sleep(LOOK_SECONDS)
+    while not all(_end(stack, run) for run in runs):
+        assert time.monotonic() < until, f"still at work: {runs}"
+        time.sleep(LOOK_SECONDS)
 
 
 def _end(stack: Stack, run: str) -> bool:
