@@ -18,7 +18,7 @@ BENCHES = {
     "trigger": "from a person's trigger until the agent has the input (12 min)",
     "launch": "from a launch to a Dagster run's first op, forked and cold (8 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",
-    "side-by-side": "five questions to ours and to seven peers (hours; --quick: 20 min)",
+    "side-by-side": "five questions to ours and to seven peers (hours; --quick: 10 min)",
     "document": "prints docs/performance.md, made of bench/results/",
 }
 

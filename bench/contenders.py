@@ -70,8 +70,9 @@ class Place(Protocol):
 
 
 class Contender(Protocol):
-    """`largest`: more fires at once would take it hours. `patience`: after so many seconds without
-    an input, what has not come is lost, and what has come is not repeated any more."""
+    """`largest`: more fires at once would take it hours. `fastest`: it does not make more fires a
+    second, so it is not asked to. `patience`: after so many seconds without an input, what has not
+    come is lost, and what has come is not repeated any more."""
 
     @property
     def name(self) -> str:
@@ -87,6 +88,10 @@ class Contender(Protocol):
 
     @property
     def largest(self) -> int:
+        """See above."""
+
+    @property
+    def fastest(self) -> float:
         """See above."""
 
     @property

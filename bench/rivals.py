@@ -50,6 +50,7 @@ class Peer:
     largest: int
     patience: float
     package: str = ""
+    fastest: float = 1_000
 
     def version(self) -> str:
         """Errors: Unavailable when it cannot run here."""
@@ -354,6 +355,7 @@ PEERS = (
         creates=10,
         largest=20,
         patience=90,
+        fastest=0.5,
     ),
     Peer(
         name="temporal",
@@ -378,6 +380,7 @@ PEERS = (
         creates=10_000,
         largest=20,
         patience=60,
+        fastest=0.5,
         package="dagster",
     ),
 )

@@ -2,8 +2,9 @@
 
 python -m bench side-by-side [burst precision trigger steady crash] [--quick] [--only ours dbos]
 
-Without a question, all of them. `--into FOLDER` writes a JSON file per question there, for
-`python -m bench document`. A peer that cannot run is named with the reason.
+Without a question, all of them. `--quick`: a short round of all but `steady`, of the first four.
+`--into FOLDER` writes a JSON file per question there, for `python -m bench document`. A peer that
+cannot run is named with the reason.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from bench.report import Table, content, markdown, one_line
 from bench.rivals import PEERS
 
 CONTENDERS: tuple[Contender, ...] = (House(), *PEERS)
+QUICK = ("ours", "apscheduler", "procrastinate", "stock")
+QUICK_SECONDS = 30
 QUESTIONS = ("burst", "precision", "trigger", "steady", "crash")
 SUMS = ("lost", "doubled", "early", "backlog at the end")
 """What is added up over the rounds; of all else the median is told."""
@@ -42,10 +45,14 @@ class Question:
     unit: str
     ask: Callable[[Place, Contender, int], Row]
 
+    def a_second(self, case: int) -> float:
+        """How many fires a second that asks for, on and on; none where it is for once."""
+        return {"schedules": case / 10, "fires a second": float(case)}.get(self.unit, 0.0)
+
 
 def the_questions(quick: bool, options: argparse.Namespace) -> dict[str, Question]:
     """All of them, long or short."""
-    seconds = 60 if quick else options.seconds
+    seconds = QUICK_SECONDS if quick else options.seconds
     triggers, apart = (10, 0.5) if quick else (50, 5.0)
 
     def burst(place: Place, who: Contender, case: int) -> Row:
@@ -145,15 +152,16 @@ def _options() -> argparse.Namespace:
     by_name = {each.name: each for each in CONTENDERS}
     parser = argparse.ArgumentParser()
     parser.add_argument("questions", nargs="*", type=_question, metavar="QUESTION")
-    parser.add_argument("--quick", action="store_true", help="one short round, without `steady`")
+    parser.add_argument("--quick", action="store_true", help="about 10 min")
     parser.add_argument("--rounds", type=int, help="medians of so many [5; quick: 1]")
     parser.add_argument("--fires", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--seconds", type=int, default=300, help="of precision, of steady")
-    parser.add_argument("--only", nargs="+", choices=list(by_name), default=list(by_name))
+    parser.add_argument("--only", nargs="+", choices=list(by_name))
     parser.add_argument("--into", type=Path, help="a folder for JSON files")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.only = [by_name[name] for name in options.only]
+    everybody = [name for name in by_name if name in QUICK or not options.quick]
+    options.only = [by_name[name] for name in options.only or everybody]
     return options
 
 
@@ -180,8 +188,9 @@ def _answers(
 
 
 def _case(place: Place, contender: Contender, question: Question, case: int, rounds: int) -> Row:
-    fires = question.unit == "fires"  # of the others none is more than the slowest can take
-    number = min(case, contender.largest) if fires else case
+    number = min(case, contender.largest) if question.unit == "fires" else case
+    if question.a_second(case) > contender.fastest:
+        raise Unavailable(f"it does not make {question.a_second(case):g} fires a second")
     found = [question.ask(place, contender, number) for _ in range(rounds)]
     return {"contender": contender.title, question.unit: number, **middle(found)}
 

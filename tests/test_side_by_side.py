@@ -116,7 +116,7 @@ class _Cannot:
     """A contender that cannot run here."""
 
     name = title = set_up = "cannot"
-    largest, patience = 1, 1.0
+    largest, fastest, patience = 1, 1, 1.0
 
     def version(self) -> str:
         raise Unavailable("there is no `cannot` on PATH")
@@ -127,6 +127,7 @@ def test_a_peer_that_cannot_run_is_named_with_the_reason_and_fails_nothing(
 ) -> None:
     can = _Can(tmp_path)
     monkeypatch.setattr(side_by_side, "CONTENDERS", (can, _Cannot()))
+    monkeypatch.setattr(side_by_side, "QUICK", ("can", "cannot"))
     monkeypatch.setattr("bench.questions.time.sleep", lambda _: None)
     monkeypatch.setattr(
         sys, "argv", ["bench", "trigger", "--quick", "--into", str(tmp_path / "results")]
@@ -144,7 +145,7 @@ def test_a_peer_that_cannot_run_is_named_with_the_reason_and_fails_nothing(
 class _Can:
     """A contender whose work is done by this process, with the peers' own two calls."""
 
-    title, name, set_up, largest, patience = "can", "can", "by itself", 1, 1.0
+    title, name, set_up, largest, fastest, patience = "can", "can", "by itself", 1, 1, 1.0
 
     def __init__(self, folder: Path) -> None:
         self._folder, self.instants = folder, list[int]()
@@ -211,3 +212,13 @@ def test_ours_is_judged_by_what_it_lost_and_a_peer_by_nothing() -> None:
     assert side_by_side._good({"burst": [(1, peers)]}, {})
     assert not side_by_side._good({"burst": [(1, lost)]}, {})
     assert not side_by_side._good({}, {House.name: ["burst 1: did not come up"]})
+
+
+def test_a_peer_is_not_asked_for_more_fires_a_second_than_it_makes(tmp_path: Path) -> None:
+    def never(*_: object) -> dict[str, object]:
+        raise AssertionError("it was asked")
+
+    asked = side_by_side.Question("Precision", "", [100], "schedules", never)
+
+    with _Can(tmp_path).up() as place, pytest.raises(Unavailable, match="not make 10 fires a sec"):
+        side_by_side._case(place, place, asked, 100, rounds=1)
