@@ -25,6 +25,7 @@ from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
 from schedules_pipeline.api.request_log import RequestLog
+from schedules_pipeline.services.places import Places
 from schedules_pipeline.wiring import API_CONNECTIONS, Wiring
 
 DESCRIPTION = """
@@ -43,7 +44,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.use_cases = UseCases.of(wiring)
-    app.state.agent_line = wiring.agent_line()
+    app.state.agent_line, app.state.places = wiring.agent_line(), Places()
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog)
     add_error_handlers(app)

@@ -13,6 +13,7 @@ from schedules_pipeline.services.coverage import Audits
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
+from schedules_pipeline.services.places import Places
 from schedules_pipeline.services.platform_port import AgentLine
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
@@ -88,6 +89,12 @@ async def _principal() -> JsonObject:
     return {}
 
 
+async def _places(request: Request) -> Places:
+    found: Places = request.app.state.places
+    return found
+
+
 Line = Annotated[AgentLine, Depends(_agent_line)]
+Room = Annotated[Places, Depends(_places)]
 Use = Annotated[UseCases, Depends(_use_cases)]
 Principal = Annotated[JsonObject, Depends(_principal)]

@@ -2,13 +2,17 @@
 
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from fastapi import FastAPI
 
+from schedules_pipeline.errors import Busy
+from schedules_pipeline.services.places import Places
 from tests.agents import RunningAgent
 from tests.api.talking import HI, Talk, talk_to
 
@@ -514,6 +518,47 @@ def test_agents_that_hang_do_not_hold_up_the_rest_of_the_api(
         assert get(talk, "/agents")
         assert not all(each.done() for each in hanging)
         assert {each.result() for each in hanging} == {"The agent sent nothing for 1 s."}
+
+
+@pytest.fixture
+def few_places(app: FastAPI) -> Iterator[None]:
+    """Two per agent, three in all."""
+    before, app.state.places = app.state.places, Places(per_agent=2, in_all=3)
+    yield
+    app.state.places = before
+
+
+def test_an_agent_that_hangs_does_not_use_up_everybodys_places(
+    few_places: None, client: httpx.Client, acp_agent: RunningAgent
+) -> None:
+    hung = talk_to(client, acp_agent.url_for("delay-0.8"), "sync", "hung")
+    good = talk_to(client, acp_agent.url, "sync", "good")
+    before = len(acp_agent.received("message/send"))
+    with ThreadPoolExecutor(3) as threads:
+        under_way = [
+            threads.submit(hung.post, "message/send", content=HI, stream=stream)
+            for stream in (False, True)
+        ]
+        acp_agent.wait_for(before + 2, method="message/send")
+        refused = hung.post("message/send", content=HI)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["message"] == (
+            f"Agent '{hung.agent_id}' has 2 calls under way and answers none of them yet; try "
+            "again."
+        )
+        assert good.result("message/send", content=HI)
+        assert {each.result().status_code for each in under_way} == {200}
+    assert hung.result("message/send", content=HI)
+    assert len(get(hung, "/tasks", agent_id=hung.agent_id)) == 3
+
+
+def test_all_places_may_be_taken() -> None:
+    places = Places(per_agent=2, in_all=3)
+    refused = pytest.raises(Busy, match=r"^3 calls to agents are under way; try again\.$")
+    with places.held("a"), places.held("a"), places.held("b"), refused:
+        places.require("c")
+    places.require("a")
 
 
 def test_nothing_is_locked_while_an_agent_is_told(
