@@ -31,8 +31,22 @@ says what became of every occurrence. Bodies are at most 1 MiB.
 """
 
 
+# What `ENABLE_AGENT_RUN_SCHEDULES` switches off: all that is below `/agents/{agent_id}/schedules`
+# and `/schedules`. What was delivered and what is to be can be seen even so.
+SCHEDULES = (browsing, schedules, audits, edits, ledger, previews, backfills)
+
+
 def create_app(wiring: Wiring) -> FastAPI:
     """The API on this process's parts; the database is opened with the first request."""
+    whole = _app(wiring, schedules_too=True)
+    if wiring.settings.enable_agent_run_schedules:
+        return whole
+    app = _app(wiring, schedules_too=False)
+    app.openapi = whole.openapi  # type: ignore[method-assign]
+    return app
+
+
+def _app(wiring: Wiring, *, schedules_too: bool) -> FastAPI:
     app = FastAPI(
         title="schedules-pipeline",
         description=DESCRIPTION,
@@ -44,21 +58,12 @@ def create_app(wiring: Wiring) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog)
     add_error_handlers(app)
-    for noun in (
-        health,
-        clock,
-        agents,
-        browsing,
-        schedules,
-        audits,
-        edits,
-        ledger,
-        previews,
-        tasks,
-        backfills,
-    ):
+    for noun in (health, clock, agents, tasks):
         app.include_router(noun.router)
-    # `/fires/overdue` before `/fires/{fire_id}`: an id may be any text.
+    for noun in SCHEDULES if schedules_too else ():
+        app.include_router(noun.router)
+    app.include_router(backfills.progress)
+    # `/fires/overdue` before `/fires/{fire_id}`.
     app.include_router(audits.fires)
     app.include_router(ledger.fires)
     app.include_router(edits.fires)

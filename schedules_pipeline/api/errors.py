@@ -1,5 +1,6 @@
 """How errors look on the wire. Texts name the field and the fix, never a path, SQL or a stack."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from schedules_pipeline.api.methods import Methods
 from schedules_pipeline.api.request_log import HEADER, request_id
 from schedules_pipeline.errors import InvalidInput, SchedulesError
 
@@ -62,7 +64,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Make every error leave in the contract's shape."""
     app.add_exception_handler(SchedulesError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, partial(_http, Methods(app)))
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -81,14 +83,15 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
     return _invalid("; ".join(problems))
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+async def _http(methods: Methods, request: Request, error: Exception) -> Response:
     """FastAPI's own: 404 and 405 as it words them, and its 400 for a body that is not JSON."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
         return _invalid(UNREADABLE)
-    return JSONResponse(
-        {"detail": error.detail}, status_code=error.status_code, headers=error.headers
-    )
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (allowed := methods.allowed(request.url.path)):
+        headers["Allow"] = allowed
+    return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=headers)
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:

@@ -81,7 +81,8 @@ def _walk(value: object) -> Iterator[tuple[object, int]]:
 
 
 STORABLE = AfterValidator(_storable)
-Int32 = Annotated[int, BeforeValidator(_whole), Field(ge=-INT32_MAX - 1, le=INT32_MAX)]
+Int32 = Annotated[int, BeforeValidator(_whole), Field(le=INT32_MAX)]
+"""Each field says where it begins: of two lower bounds the document would show one."""
 AwareInstant = Annotated[
     datetime, BeforeValidator(_date_text), AfterValidator(_with_offset), AfterValidator(_in_utc)
 ]

@@ -127,7 +127,7 @@ def list_all_fires(query: Annotated[AllFiresQuery, Query()], use: Use) -> FireLi
     return _list(use.ledger.all_fires(wanted, limit=query.limit, cursor=query.cursor))
 
 
-@fires.get("/{fire_id:path}", responses=NOT_FOUND)
+@fires.get("/{fire_id}", responses=NOT_FOUND)
 def get_fire(fire_id: Handle, use: Use) -> FireShown:
     """One fire, and what became of its task."""
     fire, status = use.ledger.fire(fire_id)
