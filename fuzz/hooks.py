@@ -75,5 +75,6 @@ def who_keeps_to_the_document_is_refused_for_what_it_cannot_say(
 
 
 def _said(response: Response) -> str:
-    body = response.request.body or b""
-    return f"{response.request.url} {body.decode('utf-8', 'replace') if isinstance(body, bytes) else body}"
+    body = response.request.body or ""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    return f"{response.request.url} {text}"

@@ -16,6 +16,7 @@ from schedules_pipeline.dev.ports import free_port
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
+SERVE = "from schedules_pipeline.cli import main; main(['serve'])"
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class Served:
 
 
 @contextmanager
-def served(database_url: str, folder: Path, **settings: str) -> Iterator[Served]:
-    """It serves until the block ends. `settings`: more variables of its environment."""
+def served(database_url: str, folder: Path, *, prelude: str = "") -> Iterator[Served]:
+    """It serves until the block ends. `prelude`: Python that runs before."""
     port = free_port()
     known = {"SCHEDULES_DATABASE_URL": database_url, "SCHEDULES_API_PORT": str(port)}
     log = folder / "api.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "schedules_pipeline.cli", "serve"],
-            env={**os.environ, **known, **settings},
+            [sys.executable, "-c", f"{prelude}\n{SERVE}"],
+            env={**os.environ, **known},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

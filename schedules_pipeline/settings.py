@@ -11,7 +11,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schedules_pipeline.errors import StartupError
 
-
 SCHEDULES_FLAG = "ENABLE_AGENT_RUN_SCHEDULES"
 """The one variable without our prefix: Agentex has it under this name."""
 SECRET = ("_URL", "_KEY")
@@ -20,7 +19,7 @@ SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _strict_switch(value: object) -> object:
-    """As Agentex reads it: of the many ways to say yes, two. A typo must not open or close a door."""
+    """As Agentex reads it, of the many ways to say yes two: a typo must not open a door."""
     if isinstance(value, bool):
         return value
     read = SWITCH.get(value.lower()) if isinstance(value, str) else None

@@ -22,6 +22,7 @@ from schedules_pipeline.api import (
 from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
+from schedules_pipeline.api.json_guard import JsonGuard
 from schedules_pipeline.api.request_log import RequestLog
 from schedules_pipeline.wiring import API_CONNECTIONS, Wiring
 
@@ -55,6 +56,8 @@ def _app(wiring: Wiring, *, schedules_too: bool) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.use_cases = UseCases.of(wiring)
+    # The last one added is asked first.
+    app.add_middleware(JsonGuard)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestLog)
     add_error_handlers(app)

@@ -21,7 +21,6 @@ MAX_PROBLEMS = 10
 MAX_TEXT = 2_000
 NOT_JSON = "body: send one JSON object with the header content-type: application/json"
 UNEXPECTED = "Something went wrong here; the server's log says what, under this x-request-id."
-UNREADABLE = "body: is not JSON that can be read; check its encoding (UTF-8), nesting and numbers"
 
 
 class ErrorBody(BaseModel):
@@ -71,7 +70,7 @@ def add_error_handlers(app: FastAPI) -> None:
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, SchedulesError)
     if isinstance(error, InvalidInput):
-        return _invalid(str(error))
+        return invalid(str(error))
     if error.http_status >= 500 and error.http_status != 503:
         return await _unexpected(request, error)
     return _plain(str(error), error.http_status)
@@ -80,14 +79,12 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _invalid_request(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = [_problem(each) for each in error.errors()[:MAX_PROBLEMS]]
-    return _invalid("; ".join(problems))
+    return invalid("; ".join(problems))
 
 
 async def _http(methods: Methods, request: Request, error: Exception) -> Response:
-    """FastAPI's own: 404 and 405 as it words them, and its 400 for a body that is not JSON."""
+    """FastAPI's own: 404 and 405, as it words them."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 400:
-        return _invalid(UNREADABLE)
     headers = dict(error.headers or {})
     if error.status_code == 405 and (allowed := methods.allowed(request.url.path)):
         headers["Allow"] = allowed
@@ -106,14 +103,13 @@ async def _unexpected(_request: Request, _error: Exception) -> Response:
 
 def _problem(error: dict[str, Any]) -> str:
     place = [str(part) for part in error["loc"]]
-    if error["type"] == "json_invalid":
-        return f"body: is not JSON: {error['ctx']['error']} at character {place[-1]}"
     if place == ["body"]:
         return NOT_JSON
     return f"{'.'.join(place[1:])}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _invalid(message: str) -> Response:
+def invalid(message: str) -> Response:
+    """The answer to a request that makes no sense."""
     body = {"status_code": INVALID, "message": _speakable(message), "data": None}
     return JSONResponse(body, status_code=422)
 
