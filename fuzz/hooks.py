@@ -24,6 +24,22 @@ UNSAYABLE = re.compile(
         [
             r"cannot stand beside",
             r"is missing; give cron_expression",
+            r"cannot be set together with",
+            r"belongs to interval_seconds",
+            r"never fires again",
+            r"is past",
+            r"is before start_at",
+            r"is before from",
+            r"is not an IANA time zone",
+            r"must lie in the years 2000 to 2100",
+            r"lies ahead; a backfill is of the past",
+            r"is not a next_cursor of this list",
+            r"says nothing; name what is wanted",
+            r"contradicts `paused`",
+            r"holds a NUL character",
+            r"holds half of a surrogate pair",
+            r"is larger than 65,536 bytes",
+            r"is nested more than",
         ]
     )
 )
@@ -51,7 +67,8 @@ def map_body(context: HookContext, body: Any) -> Any:
 @schemathesis.hook
 def after_call(context: HookContext, case: Case, response: Response) -> None:
     """Keep the books: which operation was answered how."""
-    line = {"operation": case.operation.label, "status": response.status_code}
+    said = response.text[:300] if response.status_code >= 400 else ""
+    line = {"operation": case.operation.label, "status": response.status_code, "said": said}
     with ANSWERS.open("a") as books:
         books.write(json.dumps(line) + "\n")
 

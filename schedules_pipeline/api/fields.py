@@ -81,8 +81,10 @@ def _walk(value: object) -> Iterator[tuple[object, int]]:
 
 
 STORABLE = AfterValidator(_storable)
-Int32 = Annotated[int, BeforeValidator(_whole), Field(le=INT32_MAX)]
-"""Each field says where it begins: of two lower bounds the document would show one."""
+WHOLE = BeforeValidator(_whole)
+"""Stands after the bounds: pydantic's JSON schema does not know those that follow it."""
+Natural = Annotated[int, Field(ge=0, le=INT32_MAX), WHOLE]
+Positive = Annotated[int, Field(ge=1, le=INT32_MAX), WHOLE]
 AwareInstant = Annotated[
     datetime, BeforeValidator(_date_text), AfterValidator(_with_offset), AfterValidator(_in_utc)
 ]

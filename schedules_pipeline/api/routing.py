@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from schedules_pipeline.api.dependencies import Principal, UseCases
 from schedules_pipeline.api.errors import IN_PROGRESS
+from schedules_pipeline.api.links import FROM_A_SCHEDULE
 from schedules_pipeline.api.schemas import Schedule
 from schedules_pipeline.services.once import Attempt, answer_once, do_once
 from schedules_pipeline.services.store_port import Answer, Store
@@ -34,7 +35,10 @@ Key = Annotated[
     ),
 ]
 WITH_ETAG = {
-    200: {"headers": {"ETag": {"schema": {"type": "string"}, "description": "The `version`."}}}
+    200: {
+        "headers": {"ETag": {"schema": {"type": "string"}, "description": "The `version`."}},
+        "links": FROM_A_SCHEDULE,
+    }
 }
 
 

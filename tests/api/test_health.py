@@ -116,3 +116,17 @@ def test_the_openapi_document_states_version_limits_and_error_shapes(client: htt
     assert create["responses"].keys() == {
         "200", "400", "404", "408", "409", "413", "422", "503",
     }  # fmt: skip
+
+
+def test_every_link_of_the_openapi_document_leads_to_an_operation(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    known = {each["operationId"] for each in operations}
+    links = [
+        link
+        for each in operations
+        for answer in each["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert links
+    assert {link["operationId"] for link in links} <= known
