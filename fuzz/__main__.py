@@ -34,7 +34,7 @@ def main() -> int:
             outcome = attack(
                 server.url, seeds, folder, examples=options.examples, seed=options.seed
             )
-            found = findings(outcome, server, at_least=AT_LEAST)
+            found = findings(outcome, server, at_least=AT_LEAST, deep=True)
         if found:
             Path("fuzz.log").write_text(outcome.said)
     print(outcome.summary())

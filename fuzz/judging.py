@@ -6,10 +6,10 @@ from fuzz.running import Outcome
 from fuzz.serving import Served
 
 
-def findings(outcome: Outcome, server: Served, *, at_least: int) -> list[str]:
+def findings(outcome: Outcome, server: Served, *, at_least: int, deep: bool) -> list[str]:
     """Everything that must not be; empty when all is well. Ends the server.
 
-    `at_least`: fewer requests than this prove nothing.
+    `at_least`: fewer requests than this prove nothing. `deep`: each operation must have worked, too.
     """
     found = []
     if outcome.exit_code:
@@ -19,6 +19,8 @@ def findings(outcome: Outcome, server: Served, *, at_least: int) -> list[str]:
     broken = {status for _, status in outcome.answers if status >= 500}
     if broken:
         found.append(f"answered with {sorted(broken)}: {outcome.operations_answered(*broken)}")
+    if deep:
+        found += [f"never answered with 200: {each}" for each in outcome.barren()]
     code = server.stop()
     if code:
         found.append(f"the server ended with {code}")

@@ -25,6 +25,7 @@ PLACES = {
     "path.backfill_id": "backfill_id",
     "path.task_id": "task_id",
     "path.task_name": "task_name",
+    "header.If-Match": "etag",
 }
 
 SETTINGS = """
@@ -64,6 +65,12 @@ class Outcome:
             statuses[status] += times
         told = ", ".join(f"{times} x {status}" for status, times in sorted(statuses.items()))
         return f"{self.cases} requests: {told}"
+
+    def barren(self) -> list[str]:
+        """Operations of the document that never worked: of them only the refusals were seen."""
+        tried = {operation for operation, _ in self.answers}
+        worked = self.operations_answered(200)
+        return sorted(each for each in tried - worked if not each.startswith("OPTIONS "))
 
     def operations_answered(self, *statuses: int) -> set[str]:
         """Which operations gave one of these statuses at least once."""

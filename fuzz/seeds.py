@@ -1,48 +1,62 @@
 """What a fuzzed database holds beforehand, so that made-up requests meet real things."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import httpx
 import psycopg
 
+from schedules_pipeline.api.schemas import OneOccurrence
+
 NOBODY_LISTENS = "http://127.0.0.1:9"
 TYPES = ("async", "sync", "agentic")
-SCHEDULES_EACH = 12
+SCHEDULES = 60
+TASKS = 60
+_DOCUMENTED: Any = OneOccurrence.model_config
+EXAMPLE: str = _DOCUMENTED["json_schema_extra"]["examples"][0]["scheduled_time"]
+"""The occurrence that the document has as its example is one of these schedules'."""
+CADENCES: list[dict[str, Any]] = [
+    {"cron_expression": "0 9 * * mon-fri", "timezone": "Europe/Berlin"},
+    {"fire_at": EXAMPLE},
+    {"interval_seconds": 3_600, "jitter_seconds": 600},
+]
 
 Seeds = dict[str, list[str]]
 """Ids and names of real things, by the name of the parameter that takes them."""
 
-# Fires in every state that a person can do something about, and tasks in two.
 ENDED = """
-update fires set state = 'missed', reason = 'stale', finished_at = now()
-where id = any(%s);
+update fires set state = 'missed', reason = 'stale', finished_at = now() where id = any(%s)
 """
-TASKS = """
+MADE = """
 insert into tasks (id, name, agent_id, status, params, task_metadata)
 select 'task-' || n, 'task ' || n, %s, 'RUNNING', '{"p": 1}', '{"team": "x"}'
-from generate_series(1, 60) n
+from generate_series(1, %s) n
 """
 
 
 def sow(api_url: str, database_url: str) -> Seeds:
-    """Agents of each type, schedules of theirs, fires, tasks, a backfill."""
+    """Agents of each type, schedules of the first, fires, tasks, a backfill.
+
+    One agent has them all: an agent and a schedule that are drawn apart from each other then fit.
+    """
     with httpx.Client(base_url=api_url, timeout=30) as client:
         agents = [_agent(client, acp_type) for acp_type in TYPES]
-        schedules = [each for agent in agents for each in _schedules(client, agent)]
+        schedules = [_schedule(client, agents[0], number) for number in range(SCHEDULES)]
+        for schedule in schedules[1 :: 2 * len(CADENCES)]:
+            _ok(client.post(f"{_place(schedule)}/skip", json={"scheduled_time": EXAMPLE}))
         fires = [_ok(client.post(f"{_place(each)}/trigger")) for each in schedules]
         backfills = [_backfill(client, each) for each in schedules[:2]]
     fire_ids = [each["triggered_fire_id"] for each in fires]
     _by_hand(database_url, agents[0]["id"], fire_ids[: len(fire_ids) // 2])
     return {
-        "agent_id": [each["id"] for each in agents],
+        "agent_id": [agents[0]["id"]],
         "agent_name": [each["name"] for each in agents],
         "schedule_id": [each["id"] for each in schedules],
         "name": [each["name"] for each in schedules],
         "fire_id": fire_ids,
         "backfill_id": backfills,
-        "task_id": [f"task-{number}" for number in range(1, 61)],
-        "task_name": [f"task {number}" for number in range(1, 61)],
+        "task_id": [f"task-{number}" for number in range(1, TASKS + 1)],
+        "task_name": [f"task {number}" for number in range(1, TASKS + 1)],
+        "etag": ['"1"', "*"],
     }
 
 
@@ -51,19 +65,10 @@ def _agent(client: httpx.Client, acp_type: str) -> dict[str, Any]:
     return _ok(client.post("/agents/register", json=body))
 
 
-def _schedules(client: httpx.Client, agent: dict[str, Any]) -> Sequence[dict[str, Any]]:
-    """Every kind of cadence; the names are the same for each agent, so that they fit any."""
-    cadences: list[dict[str, Any]] = [
-        {"cron_expression": "0 9 * * mon-fri", "timezone": "Europe/Berlin"},
-        {"interval_seconds": 3_600, "jitter_seconds": 600},
-        {"fire_at": "2090-01-01T00:00:00Z"},
-    ]
-    path = f"/agents/{agent['id']}/schedules"
-    made = []
-    for number in range(SCHEDULES_EACH):
-        body = {"name": f"seed-{number}", "initial_input": {"content": "hi"}}
-        made.append(_ok(client.post(path, json=body | cadences[number % len(cadences)])))
-    return made
+def _schedule(client: httpx.Client, agent: dict[str, Any], number: int) -> dict[str, Any]:
+    body = {"name": f"seed-{number}", "initial_input": {"content": "hi"}}
+    body |= CADENCES[number % len(CADENCES)]
+    return _ok(client.post(f"/agents/{agent['id']}/schedules", json=body))
 
 
 def _backfill(client: httpx.Client, schedule: dict[str, Any]) -> str:
@@ -75,7 +80,7 @@ def _backfill(client: httpx.Client, schedule: dict[str, Any]) -> str:
 def _by_hand(database_url: str, agent_id: str, ended: list[str]) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute(ENDED, (ended,))
-        connection.execute(TASKS, (agent_id,))
+        connection.execute(MADE, (agent_id, TASKS))
 
 
 def _place(schedule: dict[str, Any]) -> str:

@@ -9,8 +9,9 @@ from schedules_pipeline.errors import Rejected
 from schedules_pipeline.services.preconditions import ANY, Expected
 
 TAG = r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
-LIST = rf"{TAG}(?:[ \t]*,[ \t]*{TAG})*"
-TAGS = re.compile(LIST)
+TAGS = re.compile(rf"{TAG}(?:[ \t]*,[ \t]*{TAG})*")
+DOCUMENTED = r'^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$'
+"""What to send, in short; more is understood."""
 VERSION = re.compile(r"[1-9][0-9]{0,9}")
 
 Described = Annotated[
@@ -20,7 +21,7 @@ Described = Annotated[
         description="Only if the schedule is at a version that one of these ETags names; else 412. "
         "`*`: at any. A weak tag (`W/`) means the same as a strong one.",
         examples=['"1"'],
-        json_schema_extra={"pattern": rf"^[ \t,]*(\*|{LIST})[ \t,]*$"},
+        json_schema_extra={"pattern": DOCUMENTED},
     ),
 ]
 
