@@ -9,7 +9,8 @@ from fuzz.serving import Served
 def findings(outcome: Outcome, server: Served, *, at_least: int, deep: bool) -> list[str]:
     """Everything that must not be; empty when all is well. Ends the server.
 
-    `at_least`: fewer requests than this prove nothing. `deep`: each operation must have worked, too.
+    `at_least`: fewer requests than this prove nothing. `deep`: each operation must have
+    worked, too.
     """
     found = []
     if outcome.exit_code:

@@ -39,7 +39,7 @@ def served(database_url: str, folder: Path, *, prelude: str = "") -> Iterator[Se
     port = free_port()
     known = {"SCHEDULES_DATABASE_URL": database_url, "SCHEDULES_API_PORT": str(port)}
     log = folder / "api.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", f"{prelude}\n{SERVE}"],
             env={**os.environ, **known},
