@@ -27,9 +27,10 @@ def _storable(text: str) -> str:
 
 def _whole(value: object) -> object:
     """JSON numbers only: `true` is not 1, and "60" is not 60."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
         raise ValueError("must be a whole number")
-    return value
+    # pydantic reads 1e308 as a text that is too long for it.
+    return int(value)
 
 
 def _date_text(value: object) -> object:

@@ -64,6 +64,8 @@ class Database:
             pool_use_lifo=True,
             # A ping per checkout (0.1 ms) is the price of surviving a restart of the database.
             pool_pre_ping=True,
+            # What people wrote has no place in a traceback.
+            hide_parameters=True,
             connect_args={
                 "options": SESSION_SETTINGS + limit,
                 "application_name": application,
