@@ -9,7 +9,7 @@ from schedules_pipeline.api.schemas import OneOccurrence
 
 NOBODY_LISTENS = "http://127.0.0.1:9"
 TYPES = ("async", "sync", "agentic")
-SCHEDULES = 60
+SCHEDULES = 120
 TASKS = 60
 _DOCUMENTED: Any = OneOccurrence.model_config
 EXAMPLE: str = _DOCUMENTED["json_schema_extra"]["examples"][0]["scheduled_time"]
@@ -56,7 +56,7 @@ def sow(api_url: str, database_url: str) -> Seeds:
         "backfill_id": backfills,
         "task_id": [f"task-{number}" for number in range(1, TASKS + 1)],
         "task_name": [f"task {number}" for number in range(1, TASKS + 1)],
-        "etag": ['"1"', "*"],
+        "etag": ["*", '"1"', '"2"', 'W/"1", "2", "3"'],
     }
 
 
