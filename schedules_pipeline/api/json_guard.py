@@ -7,8 +7,10 @@ encodings other than UTF-8.
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
+import anyio.to_thread
 from starlette.datastructures import Headers
 
 from schedules_pipeline.api.body_limit import App, Message, Receive, Scope, Send, replay
@@ -16,6 +18,8 @@ from schedules_pipeline.api.errors import invalid
 
 MAX_DEPTH = 64
 """Of the whole body: twice what one field of JSON may have."""
+LARGE_BYTES = 65_536
+"""From here on it takes milliseconds, for which nobody else is to wait."""
 
 # A string is one token, so that brackets in it do not count.
 TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{\]}]', re.DOTALL)
@@ -40,7 +44,7 @@ class JsonGuard:
         while messages[-1].get("more_body", False):
             messages.append(await receive())
         try:
-            _check(messages)
+            await _check(messages)
         except Unreadable as error:
             return await invalid(str(error))(scope, receive, send)
         return await self._app(scope, replay(messages, receive), send)
@@ -51,10 +55,15 @@ def _is_json(headers: Headers) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind[-5:] == "+json")
 
 
-def _check(messages: list[Message]) -> None:
+async def _check(messages: list[Message]) -> None:
     # Who broke off in the middle has said nothing; the framework knows what to do.
-    if messages[-1]["type"] != "http.disconnect":
-        read_once(b"".join(message.get("body", b"") for message in messages))
+    if messages[-1]["type"] == "http.disconnect":
+        return
+    body = b"".join(message.get("body", b"") for message in messages)
+    if len(body) < LARGE_BYTES:
+        read_once(body)
+    else:
+        await anyio.to_thread.run_sync(read_once, body)
 
 
 def read_once(body: bytes) -> None:
@@ -89,7 +98,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys are all different."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
         raise Unreadable(f"body: has the key {json.dumps(twice)} twice; give each key once")
     return found

@@ -61,6 +61,14 @@ def test_a_body_without_one_reading_is_refused(
     assert answer.headers["x-request-id"]
 
 
+def test_a_large_body_is_read_no_other_way(api: Api) -> None:
+    keys = [f'"k{number}": 1' for number in range(50_000)]
+    refused = _post(api, f"{{{', '.join([*keys, keys[-1]])}}}")
+    assert refused.json()["message"] == 'body: has the key "k49999" twice; give each key once'
+    raw = json.dumps(schedule_body())
+    assert _post(api, f"{raw[:-1]}, {', '.join(keys)}}}").status_code == 200
+
+
 def test_a_body_may_be_as_deep_as_that_and_hold_brackets_in_its_texts(api: Api) -> None:
     assert _post(api, _nested(MAX_DEPTH)).status_code == 200
     assert api.create(name="b", description='["{' * 100 + '\\"').status_code == 200
