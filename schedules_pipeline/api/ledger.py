@@ -9,12 +9,18 @@ from pydantic import BaseModel, Field
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
+from schedules_pipeline.api.routing import Route
 from schedules_pipeline.api.schemas import FireList, FireRow
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
 from schedules_pipeline.services.store_port import FireFilter, FirePage, RecordedChange
 
-router = APIRouter(prefix="/agents/{agent_id}/schedules", tags=["ledger"], responses=NOT_FOUND)
-fires = APIRouter(prefix="/fires", tags=["ledger"])
+router = APIRouter(
+    prefix="/agents/{agent_id}/schedules",
+    tags=["ledger"],
+    responses=NOT_FOUND,
+    route_class=Route,
+)
+fires = APIRouter(prefix="/fires", tags=["ledger"], route_class=Route)
 
 Limit = Annotated[int, Field(ge=1, le=1_000)]
 Cursor = Annotated[str, Field(max_length=1_000)]
