@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg.errors
+from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -64,6 +65,8 @@ class Database:
             pool_use_lifo=True,
             # A ping per checkout (0.1 ms) is the price of surviving a restart of the database.
             pool_pre_ping=True,
+            # Ten times faster than json.loads; a schedule has four such columns.
+            json_deserializer=from_json,
             # What people wrote has no place in a traceback.
             hide_parameters=True,
             connect_args={
