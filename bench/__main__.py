@@ -17,6 +17,7 @@ BENCHES = {
     "steady": "processor, memory, growth: at rest and at 10 fires a second (25 min)",
     "trigger": "from a person's trigger until the agent has the input (12 min)",
     "launch": "from a launch to a Dagster run's first op, forked and cold (8 min)",
+    "api": "creates per second, and lists among 100,000 schedules (3 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",
     "side-by-side": "five questions to ours and to seven peers (hours; --quick: 10 min)",
     "document": "prints docs/performance.md, made of bench/results/",

@@ -41,15 +41,26 @@ from schedules_pipeline.store.migrate import is_migrated, migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
 
 API_CONNECTIONS = 10
+API_STATEMENT_SECONDS = 10.0
 
 
 class Wiring:
     """One process's parts."""
 
-    def __init__(self, settings: Settings, *, pool_size: int = API_CONNECTIONS) -> None:
-        """`pool_size`: connections to the database, at most 10 for the API, 3 for a run."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pool_size: int = API_CONNECTIONS,
+        statement_seconds: float | None = None,
+    ) -> None:
+        """`pool_size`: connections to the database, at most 10 for the API, 3 for a run.
+
+        `statement_seconds`: no statement may take longer; None: any may.
+        """
         self.settings = settings
         self._pool_size = pool_size
+        self._statement_seconds = statement_seconds
 
     @property
     def database_url(self) -> str:
@@ -64,7 +75,11 @@ class Wiring:
     @cached_property
     def store(self) -> PostgresStore:
         """The database."""
-        return PostgresStore(self.database_url, pool_size=self._pool_size)
+        return PostgresStore(
+            self.database_url,
+            pool_size=self._pool_size,
+            statement_seconds=self._statement_seconds,
+        )
 
     @cached_property
     def rules(self) -> PlanningRules:
