@@ -98,6 +98,7 @@ def running_provider() -> Iterator[StubProvider]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             text = self.rfile.read(int(self.headers.get("content-length", "0")))
