@@ -84,7 +84,7 @@ def _launched(name: str) -> dict[str, object]:
 def _answers(url: str, body: dict[str, object]) -> bool:
     headers = {"content-type": "application/json"}
     try:
-        with urlopen(Request(url, json.dumps(body).encode(), headers), timeout=30) as answer:
+        with urlopen(Request(url, json.dumps(body).encode(), headers), timeout=120) as answer:
             print(answer.read().decode(), flush=True)
             return True
     except (URLError, OSError):
