@@ -1,7 +1,7 @@
 """The ACP client: one JSON-RPC request to an agent's server, with every limit it needs.
 
 aiohttp alone, without httpx above it: a burst is bound by this process's processor, and httpx's
-requests and responses took a fifth of it (docs/decisions/0009-the-burst.md).
+requests and responses took a fifth of it (docs/decisions/0011-the-burst.md).
 """
 
 import asyncio
