@@ -1,5 +1,6 @@
 """The questions that are asked of every contender, and how an answer is counted."""
 
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -16,29 +17,33 @@ LOOK_SECONDS = 0.05
 AFTERWARDS_SECONDS = 10.0
 TRIGGER_SECONDS = 60.0
 
+KEY = re.compile(rb'"event/send".*?"idempotency_key": "([^"]*)", "headers"')
+"""In a line of the agent's log: the fire of an input."""
+
 Row = dict[str, Any]
 
 
 class Arrivals:
-    """Counts the inputs that reach an agent from now on, and knows when the last one came.
+    """Counts the fires whose input reaches an agent from now on, and knows when the last one came.
 
-    Reads its log once through and parses nothing, so as not to slow down what is measured.
+    Reads its log once through and parses no JSON, so as not to slow down what is measured.
     """
 
     def __init__(self, agent: RunningAgent) -> None:
         self._log, self._read = agent.log_path, agent.log_path.stat().st_size
-        self.count, self.last = 0, time.time()
+        self._fires, self.last = set[bytes](), time.time()
 
     def look(self) -> int:
-        """How many so far."""
+        """How many so far; one that came twice is one."""
         with self._log.open("rb") as log:
             log.seek(self._read)
             found = log.read()
-        self._read += len(found)
-        if new := found.count(b'"event/send"'):
-            self.count += new
+        whole = found[: found.rfind(b"\n") + 1]
+        self._read += len(whole)
+        if new := KEY.findall(whole):
+            self._fires.update(new)
             self.last = time.time()
-        return self.count
+        return len(self._fires)
 
     def wait(self, count: int, *, quiet_from: float, patience: float) -> None:
         """Until they are `count`, or for `patience` seconds none has come."""
@@ -117,7 +122,7 @@ def crash(place: Place, fires: int, patience: float, quick: bool) -> Row:
         killed_at, delivered = time.time(), arrivals.look()
         work.crash()
         back_at = time.time()
-        arrivals.wait(fires if quick else fires * 100, quiet_from=back_at, patience=patience)
+        arrivals.wait(fires if quick else fires + 1, quiet_from=back_at, patience=patience)
         found = due_at_instants(place.agent, work.instants)
     after = [each["at"] for each in found if each["at"] > killed_at]
     return {

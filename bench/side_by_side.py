@@ -123,22 +123,31 @@ def main() -> int:
     chosen = options.questions or [n for n in asked if not (options.quick and n == "steady")]
     rows: dict[str, list[tuple[int, Row]]] = {name: [] for name in chosen}
     reasons: dict[str, list[str]] = {each.name: [] for each in options.only}
-    for contender in options.only:
+    results: dict[str, dict[str, Any]] = {}
+    for number, contender in enumerate(options.only, 1):
         for name, case, row in _answers(contender, asked, chosen, options.rounds, reasons):
             rows[name].append((case, row))
-    tables = {
-        name: [_participants(options.only, reasons), _table(asked[name], rows[name], options)]
-        for name in chosen
-        if rows[name]
-    }
-    for number, (name, found) in enumerate(tables.items()):
-        written = content(found)
-        print(f"\n{one_line(written['machine'])}\n" if number == 0 else "")
-        print(markdown(written["tables"] if number == 0 else written["tables"][1:]))
-        if options.into:
-            options.into.mkdir(parents=True, exist_ok=True)
-            (options.into / f"{name}.json").write_text(json.dumps(written, indent=1) + "\n")
+        who = _participants(options.only[:number], reasons)
+        for name in (each for each in chosen if rows[each]):
+            results[name] = content([who, _table(asked[name], rows[name], options)])
+        _write(results, options.into)  # now: of a run of hours that ends early, this is left
+    _print(list(results.values()))
     return 0 if _good(rows, reasons) else 1
+
+
+def _write(results: dict[str, dict[str, Any]], folder: Path | None) -> None:
+    if folder is None:
+        return
+    for name, found in results.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _print(results: Sequence[dict[str, Any]]) -> None:
+    """The machine and who took part once."""
+    for number, found in enumerate(results):
+        print(f"\n{one_line(found['machine'])}\n" if number == 0 else "")
+        print(markdown(found["tables"][min(number, 1) :]))
 
 
 def _question(name: str) -> str:

@@ -193,7 +193,7 @@ def test_what_a_peer_sends_is_counted_at_its_instant_and_nothing_else(tmp_path: 
             _deliver(agent, schedule, nominal)
         found: list[Input] = questions.due_at_instants(agent, [100])
 
-        assert arrivals.look() == 4
+        assert arrivals.look() == 3
         assert questions.faults(found, 3) == {"lost": 1, "doubled": 1, "early": 0}
 
 
