@@ -43,6 +43,9 @@ UNSAYABLE = re.compile(
             r"holds half of a surrogate pair",
             r"is larger than 65,536 bytes",
             r"is nested more than",
+            r"give (either task_id or task_name|task_id or task_name, not both)",
+            r"is not JSON; quote names",
+            r"must be a JSON object",
         ]
     )
 )

@@ -9,7 +9,8 @@ from schedules_pipeline.api.fields import storable_value
 from schedules_pipeline.errors import InvalidInput
 from schedules_pipeline.services.conversation_port import Direction, Span
 
-JsonText = Annotated[str, Field(max_length=65_536)]
+JsonText = Annotated[str, Field(max_length=4_096)]
+"""As long as a request's head has room for, when every character of it is escaped."""
 
 
 class PageQuery(BaseModel):

@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    StrictInt,
+    StrictStr,
+    Tag,
+    model_validator,
+)
 
 from schedules_pipeline.api.contents import AnyContent
 from schedules_pipeline.api.conversations import EventShown, MessageShown
@@ -87,7 +95,7 @@ class Envelope(BaseModel):
     """What all requests have. The `id` is not echoed: answers have null there."""
 
     jsonrpc: Literal["2.0"] = "2.0"
-    id: int | str | None = None
+    id: StrictInt | StrictStr | None = None
 
 
 class CreateTaskRequest(Envelope):

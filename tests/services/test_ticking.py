@@ -211,9 +211,9 @@ def test_the_loser_of_two_ticks_at_once_emits_nothing(store: PostgresStore) -> N
 
 
 def test_ticks_at_once_hand_each_slice_over_once(store: PostgresStore) -> None:
-    agent = an_agent(store)
+    agent, present = an_agent(store), floor_minute(database_now(store))
     for minutes in range(2, 12):
-        key = past_slice(store, minutes_ago=minutes)
+        key = a_slice(store, present - timedelta(minutes=minutes))
         many_fires(store, agent, key, 1)
         emitted: list[str] = []
         start = threading.Barrier(3)
