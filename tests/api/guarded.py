@@ -10,8 +10,10 @@ from uuid import uuid4
 from fastapi import FastAPI
 
 from schedules_pipeline.api.dependencies import UseCases
+from schedules_pipeline.delivery.provider import ProviderClient
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.services.backfilling import BackfillOrder
+from schedules_pipeline.services.conversation_port import NewMessage
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.services.registering import AgentDraft
 from schedules_pipeline.services.triggering import Triggers
@@ -20,6 +22,7 @@ from schedules_pipeline.wiring import Wiring
 from tests.factories import a_draft
 from tests.ledger import database_now, insert_rows
 
+SAID = {"type": "text", "author": "user", "content": "a secret"}
 Place = tuple[str, str]
 """A route: its method and its path, with the names of its values."""
 
@@ -47,6 +50,9 @@ class Things:
 def guarded(app: FastAPI, database_url: str, **settings: Any) -> Iterator[Wiring]:
     """The application asks who asks."""
     wiring = Wiring(Settings(database_url=database_url, **settings))
+    if "auth_url" in settings:
+        # A busy machine is no defect. Set before anybody has the wiring's own one.
+        wiring._provider = ProviderClient(settings["auth_url"], seconds=20)
     app.state.use_cases = UseCases.of(wiring)
     try:
         yield wiring
@@ -61,7 +67,9 @@ def a_key(wiring: Wiring, role: Role, principal: str | None = None) -> dict[str,
 
 
 def some_things(wiring: Wiring) -> Things:
-    """An agent with a schedule, a fire, a backfill and a task, none of them anybody's."""
+    """An agent with a schedule, a fire, a backfill and a task with an event and a message, none of
+    them anybody's.
+    """
     unique = uuid4().hex
     agent = wiring.agents.register(
         AgentDraft(
@@ -78,6 +86,10 @@ def some_things(wiring: Wiring) -> Things:
     fire_id = Triggers(wiring.store).trigger(agent.id, schedule.id)
     task = {"id": f"task-{unique}", "name": f"named/{unique}", "agent_id": agent.id}
     insert_rows(wiring.store, "tasks", [task])
+    event_id, message_id = f"event-{unique}", f"message/{unique}"
+    message = NewMessage(id=message_id, task_id=task["id"], content=SAID)
+    wiring.store.run(lambda tx: tx.events.insert(event_id, task["id"], agent.id, SAID))
+    wiring.store.run(lambda tx: tx.messages.insert([message]))
     return Things(
         agent_id=agent.id,
         agent_key=agent.api_key,
@@ -92,5 +104,7 @@ def some_things(wiring: Wiring) -> Things:
             "backfill_id": backfill.id,
             "task_id": task["id"],
             "task_name": task["name"],
+            "event_id": event_id,
+            "message_id": message_id,
         },
     )

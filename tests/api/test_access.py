@@ -17,7 +17,6 @@ from fastapi import APIRouter, FastAPI
 
 from schedules_pipeline.access.throttling import MOST_PER_CREDENTIAL
 from schedules_pipeline.api.access import Permitted, require_needs
-from schedules_pipeline.delivery.provider import ProviderClient
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.wiring import Wiring
 from tests.api.factories import agent_body, schedule_body
@@ -36,7 +35,6 @@ def keyed(app: FastAPI, database_url: str) -> Iterator[Wiring]:
 @pytest.fixture
 def asked(app: FastAPI, database_url: str, provider: StubProvider) -> Iterator[Wiring]:
     with guarded(app, database_url, auth="agentex", auth_url=provider.url) as wiring:
-        wiring._provider = ProviderClient(provider.url, seconds=20)  # A busy machine is no defect.
         yield wiring
 
 
