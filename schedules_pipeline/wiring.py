@@ -187,6 +187,7 @@ class Wiring:
         """To agents, for what is asked of them by hand. It belongs to the event loop that uses it,
         and is closed there.
         """
+        _allow_many_open_files()
         return AcpClient(self._timeouts())
 
     def _platform(self) -> LocalPlatform:

@@ -26,6 +26,7 @@ from schedules_pipeline.api.body_limit import BodyLimit
 from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.api.errors import RESPONSES, add_error_handlers
 from schedules_pipeline.api.request_log import RequestLog
+from schedules_pipeline.services.places import Places
 from schedules_pipeline.wiring import API_CONNECTIONS, Wiring
 
 DESCRIPTION = """
@@ -66,7 +67,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         dependencies=[Depends(authorize)],
     )
     app.state.use_cases = UseCases.of(wiring)
-    app.state.agent_line = wiring.agent_line()
+    app.state.agent_line, app.state.places = wiring.agent_line(), Places()
     # The last one is the outermost: nothing is read of a body before it is known whose it is.
     app.add_middleware(BodyLimit)
     app.add_middleware(Authentication)

@@ -15,6 +15,7 @@ from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.listing import Ledger
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.permitting import Permissions
+from schedules_pipeline.services.places import Places
 from schedules_pipeline.services.platform_port import AgentLine
 from schedules_pipeline.services.previewing import Previews
 from schedules_pipeline.services.registering import Agents
@@ -110,7 +111,13 @@ async def _agent_line(request: Request) -> AgentLine:
     return found
 
 
+async def _places(request: Request) -> Places:
+    found: Places = request.app.state.places
+    return found
+
+
 Line = Annotated[AgentLine, Depends(_agent_line)]
+Room = Annotated[Places, Depends(_places)]
 Use = Annotated[UseCases, Depends(_use_cases)]
 Caller = Annotated[JsonObject, Depends(_caller)]
 """Who asks, as whoever authenticated them says it: only for whoever authorizes them."""

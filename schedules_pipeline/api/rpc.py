@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Depends, Request, Response
 
 from schedules_pipeline.api import dependencies
-from schedules_pipeline.api.dependencies import Line, Use
+from schedules_pipeline.api.dependencies import Line, Room, Use
 from schedules_pipeline.api.errors import IN_PROGRESS, NOT_FOUND, UNEXPECTED, Responses, speakable
 from schedules_pipeline.api.fields import Handle
 from schedules_pipeline.api.ndjson import Ndjson, Write
@@ -69,10 +69,12 @@ class Rpc:
         request: Request,
         use: Use,
         line: Line,
+        places: Room,
         principal: dependencies.Caller,
         attempt: Under = None,
     ) -> None:
         self._use = use
+        self._places = places
         self._line = line
         self._attempt = attempt
         self._caller = Caller(
@@ -86,24 +88,30 @@ class Rpc:
         streams = isinstance(asked, SendMessageRequest) and asked.params.stream
         if self._attempt is not None and (known := await self._known(streams=streams)):
             return _json(known.body)
+        self._places.require(which.called)
+        with self._places.held(which.called):
+            return await self._call(which, asked, streams=streams)
+
+    async def _call(self, which: WhichAgent, asked: RpcRequest, *, streams: bool) -> Response:
         try:
             opened = await run_sync(self._use.conversations.open, which, asked.call(), self._caller)
         except Rejected as error:
             return _failure(error)
         if streams:
-            return Ndjson(lambda write: self._stream(opened, write))
+            return Ndjson(lambda write: self._stream(which, opened, write))
         try:
             result = await self._use.conversations.tell(opened, self._line)
         except SchedulesError as error:
             return _failure(error)
         return _json(await self._kept(RpcAnswer.of(result)))
 
-    async def _stream(self, opened: Opened, write: Write) -> None:
+    async def _stream(self, which: WhichAgent, opened: Opened, write: Write) -> None:
         async def take(update: JsonObject) -> None:
             await write(line_of(update))
 
         try:
-            await self._use.conversations.tell(opened, self._line, take)
+            with self._places.held(which.called):
+                await self._use.conversations.tell(opened, self._line, take)
         except SchedulesError as error:
             await write(line_of(None, _error(error)))
         except Exception:

@@ -16,6 +16,11 @@ class WhichAgent:
     id: str | None = None
     name: str | None = None
 
+    @property
+    def called(self) -> str:
+        """As the request calls it."""
+        return self.id or self.name or ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhichTask:

@@ -5,6 +5,7 @@ from typing import Any
 
 from httpx import Client, Response
 
+from tests.agents import RunningAgent
 from tests.api.factories import agent_body
 
 HI = {"type": "text", "author": "user", "content": "hi"}
@@ -34,6 +35,16 @@ class Talk:
         assert answer["error"]["data"] is None
         message: str = answer["error"]["message"]
         return message
+
+    def received(
+        self, agent: RunningAgent, task_id: str, method: str | None = None
+    ) -> list[dict[str, Any]]:
+        """What the agent's process was told under this agent's id: named tasks keep their ids."""
+        return [
+            each
+            for each in agent.received(method)
+            if (each["agent_id"], each["task_id"]) == (self.agent_id, task_id)
+        ]
 
     def _answer(self, method: str, /, **params: Any) -> Any:
         response = self.post(method, **params)

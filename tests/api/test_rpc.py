@@ -2,13 +2,17 @@
 
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from fastapi import FastAPI
 
+from schedules_pipeline.errors import Busy
+from schedules_pipeline.services.places import Places
 from tests.agents import RunningAgent
 from tests.api.talking import HI, Talk, talk_to
 
@@ -23,10 +27,6 @@ def asynchronous(client: httpx.Client, acp_agent: RunningAgent) -> Talk:
 @pytest.fixture
 def synchronous(client: httpx.Client, acp_agent: RunningAgent) -> Talk:
     return talk_to(client, acp_agent.url, "sync")
-
-
-def received(agent: RunningAgent, task_id: str, method: str | None = None) -> list[dict[str, Any]]:
-    return [each for each in agent.received(method) if each["task_id"] == task_id]
 
 
 def get(talk: Talk, path: str, **query: Any) -> Any:
@@ -46,7 +46,7 @@ def test_a_task_is_made_and_its_agent_told(asynchronous: Talk, acp_agent: Runnin
     assert task["status_reason"] == "Task forwarded to ACP server"
     assert (task["params"], task["task_metadata"]) == ({"p": 1}, {"team": "x"})
     assert task["agent_id"] == asynchronous.agent_id
-    (told,) = received(acp_agent, task["id"])
+    (told,) = asynchronous.received(acp_agent, task["id"])
     assert told["envelope"]["method"] == "task/create"
     assert told["envelope"]["id"] == f"AgentRPCMethod.TASK_CREATE-{task['id']}"
     assert told["envelope"]["params"]["params"] == {"p": 1}
@@ -63,7 +63,7 @@ def test_the_same_name_is_the_same_task_with_new_params_and_old_metadata(
     assert (again["params"], again["task_metadata"]) == ({"p": 2}, {"a": 1})
     as_it_is = asynchronous.result("task/create", name="n")
     assert as_it_is["params"] == {"p": 2}
-    assert len(received(acp_agent, first["id"])) == 3
+    assert len(asynchronous.received(acp_agent, first["id"])) == 3
 
 
 def test_tasks_without_a_name_are_new_ones(asynchronous: Talk) -> None:
@@ -76,7 +76,7 @@ def test_a_synchronous_agent_is_not_told_of_tasks(
     synchronous: Talk, acp_agent: RunningAgent
 ) -> None:
     task = synchronous.result("task/create", name="quiet")
-    assert received(acp_agent, task["id"]) == []
+    assert synchronous.received(acp_agent, task["id"]) == []
 
 
 def test_of_twenty_who_make_one_name_at_once_all_get_the_one_task(
@@ -149,7 +149,7 @@ def test_an_event_reaches_the_agent_and_is_kept(
     assert first["content"] == SAID
     assert second["content"] is None
     assert second["sequence_id"] > first["sequence_id"] > 1_000_000
-    told = received(acp_agent, task["id"], "event/send")
+    told = asynchronous.received(acp_agent, task["id"], "event/send")
     assert [each["envelope"]["params"]["event"]["id"] for each in told] == [
         first["id"],
         second["id"],
@@ -207,7 +207,7 @@ def test_a_message_is_answered_and_both_are_kept(
     assert reply["streaming_status"] == "DONE"
     task = get(synchronous, "/tasks/name/chat")
     assert (reply["task_id"], task["params"]) == (task["id"], {"p": 1})
-    (told,) = received(acp_agent, task["id"])
+    (told,) = synchronous.received(acp_agent, task["id"])
     assert told["envelope"]["params"]["stream"] is True
     assert told["envelope"]["params"]["content"] == SAID
     newest, oldest = get(synchronous, "/messages", task_id=task["id"])
@@ -258,7 +258,7 @@ def test_content_of_every_kind_reaches_the_agent_as_it_is(
             asynchronous.result("event/send", task_id=task["id"], content=content)["content"]
             == content
         )
-    told = received(acp_agent, task["id"], "event/send")
+    told = asynchronous.received(acp_agent, task["id"], "event/send")
     assert [each["envelope"]["params"]["event"]["content"] for each in told] == kinds
 
 
@@ -271,7 +271,7 @@ def test_a_task_is_cancelled_at_the_agent_and_here_and_again_is_the_same(
     task = asynchronous.result("task/create", name="t")
     for _ in range(2):
         assert asynchronous.result("task/cancel", task_name="t")["status"] == "CANCELED"
-    assert len(received(acp_agent, task["id"], "task/cancel")) == 2
+    assert len(asynchronous.received(acp_agent, task["id"], "task/cancel")) == 2
 
 
 def test_an_agent_that_does_not_hear_of_a_cancel_has_a_task_that_runs_on(
@@ -294,7 +294,7 @@ def test_an_interrupted_task_goes_on_with_the_next_input(
     method = "message/send" if acp_type == "sync" else "event/send"
     talk.result(method, task_id=task["id"], content=HI)
     assert get(talk, f"/tasks/{task['id']}")["status"] == "RUNNING"
-    told = received(acp_agent, task["id"], method)
+    told = talk.received(acp_agent, task["id"], method)
     assert told[0]["envelope"]["params"]["task"]["status"] == "RUNNING"
 
 
@@ -520,6 +520,65 @@ def test_agents_that_hang_do_not_hold_up_the_rest_of_the_api(
         assert {each.result() for each in hanging} == {"The agent sent nothing for 1 s."}
 
 
+@pytest.fixture
+def few_places(app: FastAPI) -> Iterator[None]:
+    """Two per agent, three in all."""
+    before, app.state.places = app.state.places, Places(per_agent=2, in_all=3)
+    yield
+    app.state.places = before
+
+
+def test_an_agent_that_hangs_does_not_use_up_everybodys_places(
+    few_places: None, client: httpx.Client, acp_agent: RunningAgent
+) -> None:
+    hung = talk_to(client, acp_agent.url_for("delay-0.8"), "sync", "hung")
+    good = talk_to(client, acp_agent.url, "sync", "good")
+    before = len(acp_agent.received("message/send"))
+    with ThreadPoolExecutor(3) as threads:
+        under_way = [
+            threads.submit(hung.post, "message/send", content=HI, stream=stream)
+            for stream in (False, True)
+        ]
+        acp_agent.wait_for(before + 2, method="message/send")
+        refused = hung.post("message/send", content=HI)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["message"] == (
+            f"Agent '{hung.agent_id}' has 2 calls under way and answers none of them yet; try "
+            "again."
+        )
+        assert good.result("message/send", content=HI)
+        assert {each.result().status_code for each in under_way} == {200}
+    assert hung.result("message/send", content=HI)
+    assert len(get(hung, "/tasks", agent_id=hung.agent_id)) == 3
+
+
+def test_all_places_may_be_taken() -> None:
+    places = Places(per_agent=2, in_all=3)
+    refused = pytest.raises(Busy, match=r"^3 calls to agents are under way; try again\.$")
+    with places.held("a"), places.held("a"), places.held("b"), refused:
+        places.require("c")
+    places.require("a")
+
+
+def test_nothing_is_locked_while_an_agent_is_told(
+    client: httpx.Client, acp_agent: RunningAgent, database_url: str
+) -> None:
+    talk = talk_to(client, acp_agent.url_for("input-hang"), "async")
+    task = talk.result("task/create", name="t")
+    before = len(acp_agent.received("event/send"))
+    with ThreadPoolExecutor(1) as thread:
+        hanging = thread.submit(talk.error, "event/send", task_id=task["id"], content=HI)
+        acp_agent.wait_for(before + 1, method="event/send")
+        for _ in range(3):
+            client.put("/tasks/name/t", json={"merge_params": {"a": 1}}).raise_for_status()
+        with psycopg.connect(database_url) as connection:
+            idle = "select count(*) from pg_stat_activity where state like 'idle in transaction%'"
+            assert connection.execute(idle).fetchone() == (0,)
+        assert not hanging.done()
+        assert hanging.result() == "The agent did not finish within 1 s."
+
+
 # --- headers and keys -----------------------------------------------------------------------------
 
 
@@ -540,7 +599,7 @@ def test_the_agent_sees_the_callers_own_headers_and_none_that_say_who_he_is(
         "x-forwarded-for": "10.0.0.1",
     }
     response = asynchronous.post("task/create", headers=headers)
-    (told,) = received(acp_agent, response.json()["result"]["id"])
+    (told,) = asynchronous.received(acp_agent, response.json()["result"]["id"])
     seen = told["headers"]
     assert seen["x-tenant"] == "blue"
     assert {"secret", "Bearer secret", "a=secret", "10.0.0.1", "mine"}.isdisjoint(seen.values())
@@ -557,7 +616,7 @@ def test_a_repeated_request_under_a_key_is_answered_and_nothing_is_sent_again(
         for _ in range(2)
     )
     assert first.content == again.content
-    assert len(received(acp_agent, task["id"], "event/send")) == 1
+    assert len(asynchronous.received(acp_agent, task["id"], "event/send")) == 1
     other = asynchronous.post("event/send", headers=key, task_id=task["id"])
     assert other.status_code == 422
     assert "was used for another request" in other.json()["message"]
@@ -574,7 +633,7 @@ def test_a_request_that_failed_is_repeated_under_its_key_as_the_same_input(
     for _ in range(2):
         sent = talk.post("event/send", headers={"idempotency-key": "b"}, task_id=task["id"])
     assert sent.json()["error"] is None
-    told = received(acp_agent, task["id"], "event/send")
+    told = talk.received(acp_agent, task["id"], "event/send")
     assert len(told) == 2
     assert len({each["event_id"] for each in told}) == 1
     assert {each["idempotency_key"] for each in told} == {sent.json()["result"]["id"]}

@@ -99,7 +99,7 @@ def test_to_a_task_that_there_is_one_needs_the_right_of_the_method(
     knows(provider, agent, CREATE)
     agent.result("task/create", name="t", headers=ANN)
     provider.asked()
-    which = {by: task_id("t") if by == "task_id" else "t"}
+    which: dict[str, Any] = {by: task_id("t") if by == "task_id" else "t"}
     if method == "event/send":
         which["content"] = SAID
 
