@@ -56,6 +56,10 @@ openapi: $(READY) ## write docs/openapi.json anew
 soak: $(READY) ## break everything for an hour and judge (see docs/proof.md)
 	@$(BIN)/python -m soak $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(READY) ## throw thousands of made-up requests at the API
+	@$(BIN)/python -m fuzz $(ARGS)
+
 .PHONY: env
 env: $(READY) ## only build the environment in .venv
 	@:

@@ -60,7 +60,7 @@ def main() -> int:
 def _kill_present_run(stack: Stack) -> int:
     query = (
         "select pid from dispatches join slices using (slice_key) where finished_at is null "
-        "and statement_timestamp() between starts_at and ends_at"
+        "and kind <> 'now' and statement_timestamp() between starts_at and ends_at"
     )
     pid: int = stack.wait_for(lambda: stack.sql(query))[0][0]
     os.kill(pid, signal.SIGKILL)

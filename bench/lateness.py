@@ -26,7 +26,7 @@ MEDIANS_MS = {5: 40, 20: 40}
 AGENTS = 1_000
 HANGING = 100
 RUN_STARTS = """
-select extract(epoch from s.starts_at - interval '30 seconds'),
+select extract(epoch from greatest(s.starts_at, d.started_at) - interval '30 seconds'),
        extract(epoch from d.started_at + interval '1 second')
 from dispatches d join slices s using (slice_key)
 """

@@ -56,8 +56,8 @@ def peers(when: str | int, zone: str) -> dict[str, Step]:
     """Everyone else's, for the environment in which they are installed."""
     from zoneinfo import ZoneInfo
 
-    from apscheduler.triggers.cron import CronTrigger  # type: ignore[import-not-found]
-    from apscheduler.triggers.interval import IntervalTrigger  # type: ignore[import-not-found]
+    from apscheduler.triggers.cron import CronTrigger
+    from apscheduler.triggers.interval import IntervalTrigger
 
     tz = ZoneInfo(zone)
     if isinstance(when, int):

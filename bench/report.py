@@ -6,7 +6,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -59,18 +59,33 @@ def publish(title: str, rows: Sequence[dict[str, Any]], about: str) -> None:
 
 def publish_all(*tables: Table) -> None:
     """Print the machine and Markdown tables, and the same as JSON to the file of `--json FILE`."""
-    described = machine()
-    print("\n" + ", ".join(f"{name} {value}" for name, value in described.items()))
-    for table in tables:
-        print(f"\n## {table.title}\n\n{table.about}\n")
-        names = list(table.rows[0])
-        print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
-        for row in table.rows:
-            print("| " + " | ".join(str(row[name]) for name in names) + " |")
+    found = content(tables)
+    print(f"\n{one_line(found['machine'])}\n\n{markdown(found['tables'])}")
     if "--json" in sys.argv:
-        target = Path(sys.argv[sys.argv.index("--json") + 1])
-        content = {"machine": described, "tables": [asdict(table) for table in tables]}
-        target.write_text(json.dumps(content, indent=1))
+        Path(sys.argv[sys.argv.index("--json") + 1]).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def content(tables: Sequence[Table]) -> dict[str, Any]:
+    """What is written as JSON."""
+    return {"machine": machine(), "tables": [asdict(table) for table in tables]}
+
+
+def one_line(described: Mapping[str, Any]) -> str:
+    """The machine, for people."""
+    return ", ".join(f"{name} {value}" for name, value in described.items())
+
+
+def markdown(tables: Sequence[Mapping[str, Any]], heading: str = "##") -> str:
+    """Tables as they stand in JSON: title, what it is about, rows."""
+    return "\n".join(_markdown(table, heading) for table in tables)
+
+
+def _markdown(table: Mapping[str, Any], heading: str) -> str:
+    names = list(table["rows"][0])
+    rows = [names, ["---"] * len(names)]
+    rows += [[str(row[name]) for name in names] for row in table["rows"]]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{heading} {table['title']}\n\n{table['about']}\n\n{lines}\n"
 
 
 def _postgres_version() -> str:

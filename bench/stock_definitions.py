@@ -1,18 +1,21 @@
 """What one would write with stock Dagster: a sensor, one run per fire, an op with the two calls.
 
-Loaded by the processes of `bench.stock`; nothing of ours is in it.
+Loaded by the processes of `bench.peers.on_stock`; nothing of ours is in it.
 """
 
 import json
 import os
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import httpx
 
+from bench.peers.work import Order
+
 AGENT_URL = os.environ["BENCH_AGENT_URL"]
-INSTANTS: list[float] = json.loads(os.environ["BENCH_INSTANTS"])
-FIRES = int(os.environ["BENCH_FIRES"])
+ORDER = Order(**json.loads(Path(os.environ["BENCH_ORDER"]).read_text()))
 
 
 @dg.op
@@ -45,17 +48,28 @@ def one_fire() -> None:
 @dg.sensor(job=one_fire, minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)
 def clock(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Request a run for each fire that came due since the last look."""
-    seen, now = float(context.cursor or 0), time.time()
-    due = [instant for instant in INSTANTS if seen < instant <= now]
+    seen, now = int(context.cursor or ORDER.first - 1), int(time.time())
+    due = [
+        (name, instant)
+        for name, first in (ORDER.schedules() if ORDER.kind != "trigger" else ())
+        for instant in _instants(first, seen, now)
+    ]
     if not due:
         return dg.SkipReason("Nothing is due.")
-    requests = [_request(instant, number) for instant in due for number in range(FIRES)]
+    requests = [_request(name, instant) for name, instant in due]
     return dg.SensorResult(run_requests=requests, cursor=str(now))
 
 
-def _request(instant: float, number: int) -> dg.RunRequest:
-    fire = f"stock-{number}-{instant:.0f}"
-    when = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(instant))
+def _instants(first: int, seen: int, now: int) -> list[int]:
+    """Of one schedule, after the last look."""
+    if ORDER.kind == "once":
+        return [first] if seen < first <= now else []
+    begin = max(first, first + -(-(seen + 1 - first) // ORDER.every) * ORDER.every)
+    return list(range(begin, now + 1, ORDER.every))
+
+
+def _request(name: str, instant: int) -> dg.RunRequest:
+    fire, when = f"{name}@{instant}", datetime.fromtimestamp(instant, UTC).isoformat()
     return dg.RunRequest(run_key=fire, tags={"bench/fire": fire, "bench/fire_time": when})
 
 

@@ -1,12 +1,16 @@
-"""What a tree of processes uses: processor time, memory. Read from /proc."""
+"""What trees of processes use: processor time, memory. Read from /proc."""
 
 import os
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
+SAMPLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -19,24 +23,67 @@ class Usage:
     processes: int
 
 
-def usage_below(root: int) -> Usage:
-    """Of a process and all that descend from it.
+def usage_below(*roots: int) -> Usage:
+    """Of these processes and all that descend from them.
 
     A child that is gone stands in its parent's account, so nobody's time is lost or counted twice.
     """
     rows = _stats()
-    below, found = {root}, [root]
-    for pid in found:
-        children = [each for each, row in rows.items() if row[1] == pid and each not in below]
-        below.update(children)
-        found += children
-    mine = [pid for pid in found if pid in rows]
+    mine = _below(roots, rows)
     return Usage(
-        cpu=sum(sum(rows[pid][11:15]) for pid in mine) / TICKS,
+        cpu=sum(_cpu(rows[pid]) for pid in mine),
         rss=sum(rows[pid][21] for pid in mine) * PAGE_MIB,
         pss=sum(_pss(pid) for pid in mine),
         processes=len(mine),
     )
+
+
+def descendants(*roots: int) -> list[int]:
+    """These processes and all that descend from them, as far as they are there."""
+    return _below(roots, _stats())
+
+
+def _below(roots: Sequence[int], rows: dict[int, list[int]]) -> list[int]:
+    found = list(dict.fromkeys(roots))
+    for pid in found:
+        found += [each for each, row in rows.items() if row[1] == pid and each not in found]
+    return [pid for pid in found if pid in rows]
+
+
+class Watch:
+    """What trees of processes use while a block lasts: `cpu` seconds, `rss` MiB at the highest.
+
+    Looks every second, in a thread. `roots` is asked each time: a restarted process has a new pid.
+    """
+
+    def __init__(self, roots: Callable[[], Sequence[int]]) -> None:
+        self.cpu = self.rss = 0.0
+        self._roots, self._over = roots, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._before = self._cpu()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.cpu = self._cpu() - self._before
+
+    def _look(self) -> None:
+        while not self._over.wait(SAMPLE_SECONDS):
+            rows = _stats()
+            pages = sum(rows[pid][21] for pid in _below(self._roots(), rows))
+            self.rss = max(self.rss, pages * PAGE_MIB)
+
+    def _cpu(self) -> float:
+        rows = _stats()
+        return sum(_cpu(rows[pid]) for pid in _below(self._roots(), rows))
+
+
+def _cpu(row: list[int]) -> float:
+    return sum(row[11:15]) / TICKS
 
 
 def _stats() -> dict[int, list[int]]:

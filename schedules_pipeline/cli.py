@@ -105,16 +105,14 @@ def migrate() -> None:
 @main.command()
 def serve() -> None:
     """Serve the REST API on SCHEDULES_API_HOST:SCHEDULES_API_PORT."""
-    import uvicorn
-
+    from schedules_pipeline.api import serving as api
     from schedules_pipeline.api.app import create_app
-    from schedules_pipeline.api.request_log import LOGGING
     from schedules_pipeline.dev.ports import is_taken
     from schedules_pipeline.settings import Settings
-    from schedules_pipeline.wiring import Wiring
+    from schedules_pipeline.wiring import API_STATEMENT_SECONDS, Wiring
 
     settings = Settings.load()
-    wiring = Wiring(settings)
+    wiring = Wiring(settings, statement_seconds=API_STATEMENT_SECONDS)
     assert wiring.database_url  # raises when none is set
     settings.require_guarded()
     if is_taken(settings.api_host, settings.api_port):
@@ -123,14 +121,7 @@ def serve() -> None:
         )
     _warn_of_ownerless(wiring)
     try:
-        uvicorn.run(
-            create_app(wiring),
-            host=settings.api_host,
-            port=settings.api_port,
-            access_log=False,
-            log_config=LOGGING,
-            timeout_graceful_shutdown=1,
-        )
+        api.serve(create_app(wiring), settings.api_host, settings.api_port)
     finally:
         wiring.close()
 

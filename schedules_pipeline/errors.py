@@ -17,6 +17,7 @@
     │   └── AnotherTick               —    another tick is running: this one emits nothing
     ├── DispatchEnded                 —    this Dagster run was declared dead: send nothing more
     ├── FiresFailed                   —    a slice has failed fires; its Dagster run turns red
+    ├── NoWarmProcess                 —    nobody forks this Dagster run: it is started cold
     ├── StartupError                  —    a command cannot start; says what to change
     └── DeliveryError                 —    one attempt at an agent went wrong; `reason` says how
         ├── Unreachable               —    refused or unresolvable: nothing was written
@@ -150,6 +151,10 @@ class DispatchEnded(SchedulesError):
 
 class FiresFailed(SchedulesError):
     """A slice ended with failed fires. The text names them."""
+
+
+class NoWarmProcess(SchedulesError):
+    """Nobody forks a process for this Dagster run; the text says why. It is started cold."""
 
 
 class StartupError(SchedulesError):

@@ -4,14 +4,33 @@ import os
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schedules_pipeline.errors import StartupError
+
+SCHEDULES_FLAG = "ENABLE_AGENT_RUN_SCHEDULES"
+"""The one variable without our prefix: Agentex has it under this name."""
+SECRET = ("_URL", "_KEY")
+"""How variables end whose values are not to be repeated."""
+SWITCH = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _strict_switch(value: object) -> object:
+    """As Agentex reads it, of the many ways to say yes two: a typo must not open a door."""
+    if isinstance(value, bool):
+        return value
+    read = SWITCH.get(value.lower()) if isinstance(value, str) else None
+    if read is None:
+        raise ValueError("must be true, false, 1 or 0")
+    return read
+
+
+StrictSwitch = Annotated[bool, BeforeValidator(_strict_switch)]
 
 
 class Auth(StrEnum):
@@ -23,7 +42,7 @@ class Auth(StrEnum):
 
 
 class Settings(BaseSettings):
-    """What can be set from outside, each by the variable `SCHEDULES_<NAME>`.
+    """What can be set from outside, each by the variable `SCHEDULES_<NAME>`, but for one.
 
     Durations are in seconds. The defaults are the ones that DESIGN's budgets were measured with.
     """
@@ -54,11 +73,28 @@ class Settings(BaseSettings):
         "an admin registers them.",
     )
     demo: bool = Field(default=True, description="Demo agents and schedules in `schedules dev`.")
+    warm_runs: bool = Field(
+        default=True, description="`schedules dev` forks Dagster runs from a warm process."
+    )
+    warm_socket: Path | None = Field(
+        default=None,
+        description="Where that process listens; `schedules dev` sets it. Unset: runs start cold.",
+    )
     horizon_seconds: float = Field(
         default=30.0, ge=5, le=900, description="How far ahead of its minute a Dagster run starts."
     )
     grace_seconds: float = Field(
         default=60.0, ge=1, description="How late a fire may be before it counts as missed."
+    )
+    tick_wait_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        le=20,
+        description="How long a tick with nothing to do waits for work; 0: it ends at once.",
+    )
+    standby: bool = Field(
+        default=True,
+        description="A Dagster run is always up for what is due at once, such as triggers.",
     )
     connect_timeout_seconds: float = Field(default=5.0, gt=0, description="To reach an agent.")
     request_timeout_seconds: float = Field(
@@ -67,8 +103,17 @@ class Settings(BaseSettings):
     turn_timeout_seconds: float = Field(
         default=300.0, gt=0, description="Between two bytes of a synchronous agent's answer."
     )
+    enable_agent_run_schedules: StrictSwitch = Field(
+        default=True,
+        validation_alias=SCHEDULES_FLAG,
+        description="Off: no REST routes for schedules. Those that exist keep firing.",
+    )
     retry_wait_seconds: float = Field(
         default=2.0, ge=0, description="Before a fire's second attempt; doubles with each."
+    )
+
+    asset_per_schedule: bool = Field(
+        default=True, description="An asset page per schedule; off: one per agent."
     )
 
     @field_validator("database_url", "dagster_url")
@@ -104,6 +149,11 @@ class Settings(BaseSettings):
                 "(keys: `schedules keys create`) or agentex, or let it listen on 127.0.0.1."
             )
 
+    @field_validator("warm_socket", mode="before")
+    @classmethod
+    def _none_when_empty(cls, path: object) -> object:
+        return path or None
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment.
@@ -113,14 +163,23 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise StartupError("\n".join(_said(each) for each in error.errors())) from None
+            raise StartupError("\n".join(map(_told, error.errors()))) from None
 
 
-def _said(problem: ErrorDetails) -> str:
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"SCHEDULES_{name.upper()}"
+
+
+def _told(problem: ErrorDetails) -> str:
+    """One problem in a line; the value too, unless it may hold a password."""
     if not problem["loc"]:
         return problem["msg"].removeprefix("Value error, ")
-    name = ".".join(str(part) for part in problem["loc"]).upper()
-    return f"SCHEDULES_{name}={problem['input']!r}: {problem['msg']}"
+    place = str(problem["loc"][0])
+    name = place if place == SCHEDULES_FLAG else variable(place)
+    value = "" if name.endswith(SECRET) else f"={problem['input']!r}"
+    return f"{name}{value}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def is_loopback(host: str) -> bool:

@@ -35,20 +35,32 @@ from schedules_pipeline.services.registering import Agents
 from schedules_pipeline.services.store_port import LandedFire
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
+from schedules_pipeline.services.waiting import WaitingClock
 from schedules_pipeline.settings import Auth, Settings, with_driver
 from schedules_pipeline.store.migrate import is_migrated, migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
 
 API_CONNECTIONS = 10
+API_STATEMENT_SECONDS = 10.0
 
 
 class Wiring:
     """One process's parts."""
 
-    def __init__(self, settings: Settings, *, pool_size: int = API_CONNECTIONS) -> None:
-        """`pool_size`: connections to the database, at most 10 for the API, 3 for a run."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pool_size: int = API_CONNECTIONS,
+        statement_seconds: float | None = None,
+    ) -> None:
+        """`pool_size`: connections to the database, at most 10 for the API, 3 for a run.
+
+        `statement_seconds`: no statement may take longer; None: any may.
+        """
         self.settings = settings
         self._pool_size = pool_size
+        self._statement_seconds = statement_seconds
 
     @property
     def database_url(self) -> str:
@@ -63,7 +75,11 @@ class Wiring:
     @cached_property
     def store(self) -> PostgresStore:
         """The database."""
-        return PostgresStore(self.database_url, pool_size=self._pool_size)
+        return PostgresStore(
+            self.database_url,
+            pool_size=self._pool_size,
+            statement_seconds=self._statement_seconds,
+        )
 
     @cached_property
     def rules(self) -> PlanningRules:
@@ -75,8 +91,15 @@ class Wiring:
 
     @cached_property
     def clock(self) -> Clock:
-        """What the sensor evaluates."""
-        return Clock(self.store, self.rules, self.tasks.not_final)
+        """One tick."""
+        standby = self.settings.standby
+        return Clock(self.store, self.rules, self.tasks.not_final, standby=standby)
+
+    @cached_property
+    def waiting_clock(self) -> WaitingClock:
+        """The same, until there is something to start."""
+        patience = self.settings.tick_wait_seconds
+        return WaitingClock(self.clock, self.store.ear, patience_seconds=patience)
 
     @contextmanager
     def dispatcher(
@@ -88,7 +111,12 @@ class Wiring:
         dispatch.begin(by_person=by_person)
         try:
             yield Dispatcher(
-                self.store, dispatch, self._platform, self._fire_access, self._dispatch_rules()
+                self.store,
+                dispatch,
+                self._platform,
+                self._fire_access,
+                self._dispatch_rules(),
+                self.store.ear,
             )
         finally:
             dispatch.finish()

@@ -8,7 +8,14 @@ from contextlib import ExitStack, suppress
 
 import psycopg
 
-from schedules_pipeline.dev.parts import API, CODE_SERVER, DAEMON, POSTGRES, WEBSERVER
+from schedules_pipeline.dev.parts import (
+    API,
+    CODE_SERVER,
+    DAEMON,
+    POSTGRES,
+    RUN_PARENT,
+    WEBSERVER,
+)
 from schedules_pipeline.dev.stopping import runs
 from soak.stage import OwnDatabase, Stage
 from soak.stages import BROKEN_FLAG, set_time_of_day
@@ -37,7 +44,7 @@ def kill_part(name: str, number: signal.Signals = signal.SIGKILL) -> Callable[[S
 
 def kill_run(stage: Stage) -> bool:
     """Kill one of the Dagster runs, whatever it is at: coming up, waiting, in mid-delivery."""
-    found = runs(stage.home, stage.home.read_records().get(CODE_SERVER))
+    found = runs(stage.home, stage.home.read_records())
     return bool(found) and stage.chance.choice(found).kill(signal.SIGKILL)
 
 
@@ -52,6 +59,7 @@ KILLS: Mapping[str, Callable[[Stage], bool]] = {
     "Dagster run": kill_run,
     "daemon": kill_part(DAEMON),
     "code server": kill_part(CODE_SERVER),
+    "run parent": kill_part(RUN_PARENT),
     "webserver": kill_part(WEBSERVER),
     "REST API": kill_part(API),
     "agent": kill_agent,
@@ -154,7 +162,8 @@ def break_the_code(stage: Stage, seconds: float) -> None:
     """A bad deploy: what starts from now on cannot load the code location; then it is mended."""
     flag = stage.folder / BROKEN_FLAG
     flag.touch()
-    kill_part(CODE_SERVER)(stage)
+    for part in (CODE_SERVER, RUN_PARENT):
+        kill_part(part)(stage)
     time.sleep(seconds)
     flag.unlink()
     stage.faults[f"code did not load for {seconds:g} s"] += 1

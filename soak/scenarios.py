@@ -29,8 +29,8 @@ class Scenario:
 
 SCENARIOS: dict[str, Scenario] = {
     "kills": Scenario(
-        about="SIGKILL at random: Dagster runs, daemon, code server, webserver, REST API, agents, "
-        "PostgreSQL (also by immediate shutdown)",
+        about="SIGKILL at random: Dagster runs, daemon, code server, run parent, webserver, REST "
+        "API, agents, PostgreSQL (also by immediate shutdown)",
         minutes=10.5,
         set_up=stages.own_house,
         inject=breaking.kill_at_random,

@@ -45,6 +45,8 @@ class StubProvider:
     """Instead of a decision, by path."""
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     """What happens meanwhile, by path; once."""
+    always: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """The same, each time."""
     extra_headers: dict[str, str] = field(default_factory=dict)
     drip_seconds: float = 0.0
     """Between two bytes of an answer."""
@@ -63,6 +65,7 @@ class StubProvider:
         """As the contract has it."""
         if call.path in self.before:
             self.before.pop(call.path)()
+        self.always.get(call.path, bool)()
         if call.path in self.answers:
             return self.answers[call.path]
         if call.path == "/v1/authn":
@@ -95,6 +98,7 @@ def running_provider() -> Iterator[StubProvider]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             text = self.rfile.read(int(self.headers.get("content-length", "0")))

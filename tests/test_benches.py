@@ -11,7 +11,7 @@ import pytest
 from bench import report, tick
 from bench.filling import fill, run_sql, tidy, within_reach
 from bench.instants import tally
-from bench.usage import usage_below
+from bench.usage import Watch, descendants, usage_below
 from bench.watching import explain, watched
 from schedules_pipeline.api.schemas import InitialInput
 from schedules_pipeline.services.planning import Planner
@@ -100,6 +100,19 @@ def test_a_child_that_is_gone_still_counts_in_the_time_of_its_parent() -> None:
 
     assert after.cpu - before.cpu >= 0.25
     assert after.rss > after.pss > 0
+
+
+def test_a_watch_tells_what_a_tree_burnt_and_its_memory_at_the_highest() -> None:
+    burn = "import time\nfilled = b'x' * 50_000_000\nwhile time.process_time() < 1.5: pass\ninput()"
+    command = [sys.executable, "-c", burn]
+    with Watch(lambda: [os.getpid()]) as used:
+        child = subprocess.Popen(command, stdin=subprocess.PIPE)
+        assert child.pid in descendants(os.getpid())
+        child.communicate(b"\n", timeout=120)
+
+    assert used.cpu >= 1.4
+    assert used.rss > 50
+    assert child.pid not in descendants(os.getpid())
 
 
 def test_what_is_printed_is_written_as_json_with_the_machine(

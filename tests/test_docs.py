@@ -28,7 +28,7 @@ from schedules_pipeline.cli import main
 from schedules_pipeline.dev.voice import Voice
 from schedules_pipeline.domain.fire import FINAL, LEGAL_MOVES, REASONS, FireReason, FireState
 from schedules_pipeline.domain.slices import SliceKind
-from schedules_pipeline.settings import Settings
+from schedules_pipeline.settings import Settings, variable
 from schedules_pipeline.wiring import Wiring
 from soak.__main__ import NAMES
 from soak.verdict import Offences
@@ -93,7 +93,7 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
         return f"{default:g}" if isinstance(default, float) else str(default)
 
     fields = Settings.model_fields.items()
-    wanted = {f"SCHEDULES_{name.upper()}": said(field.default) for name, field in fields}
+    wanted = {variable(name): said(field.default) for name, field in fields}
 
     rows = _table(_section(OPERATING, "## Settings"))
 

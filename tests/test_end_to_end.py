@@ -1,5 +1,7 @@
 """The real daemon, code server, webserver, REST API and agents; what counts is what agents got."""
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -144,6 +146,33 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing_unmarked(
     doubtful = {f["id"] for f in fires if f["possible_duplicate"]}
     assert {f["id"] for f in fires} <= set(got)
     assert {key for key, times in got.items() if times > 1} <= doubtful
+
+
+def test_a_trigger_is_the_standbys_and_a_killed_standby_is_replaced(
+    stack: Stack, agent: RunningAgent
+) -> None:
+    schedule = stack.create(
+        stack.register("asked", agent.url), name="asked", fire_at="2099-01-01T00:00:00Z"
+    )
+    path = f"/agents/{schedule['agent_id']}/schedules/{schedule['id']}/trigger"
+    ((first, pid),) = stack.wait_for(lambda: _standbys(stack))
+    fires = [stack.api.post(path).json()["triggered_fire_id"]]
+    stack.wait_for(lambda: len(_inputs(agent, schedule)) == 1)
+    os.kill(pid, signal.SIGKILL)
+    stack.wait_for(lambda: any(run != first for run, _ in _standbys(stack)))
+    fires.append(stack.api.post(path).json()["triggered_fire_id"])
+    stack.wait_for(lambda: len(_inputs(agent, schedule)) == 2)
+    assert [r["idempotency_key"] for r in _inputs(agent, schedule)] == fires
+    joined = f"select slice_key from fires where schedule_id = '{schedule['id']}'"
+    assert all(key.endswith("/now") for (key,) in stack.sql(joined))
+
+
+def _standbys(stack: Stack) -> list[tuple[Any, ...]]:
+    """(run, process) of those that are up."""
+    return stack.sql(
+        "select dagster_run_id, pid from dispatches join slices using (slice_key) "
+        "where kind = 'now' and finished_at is null"
+    )
 
 
 def _armed_from(stack: Stack) -> float:

@@ -55,8 +55,9 @@ RUNS_OF = """
 
 @pytest.fixture(scope="module")
 def stack(folder: Path) -> Iterator[Stack]:
-    """Short waits between attempts."""
-    with start_stack(folder, retry_wait_seconds="0.1") as running:
+    """Short waits between attempts. Without a standby: what is clicked on is a minute's run, which
+    is soon over."""
+    with start_stack(folder, retry_wait_seconds="0.1", standby="false") as running:
         yield running
 
 

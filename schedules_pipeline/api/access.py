@@ -5,10 +5,11 @@ read. What the route needs (`api.needs`) is asked before its function is called.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
@@ -39,6 +40,10 @@ from schedules_pipeline.services.access_port import (
 )
 from schedules_pipeline.services.locating import Locator, Subject
 
+T = TypeVar("T")
+
+QUESTIONS = 20
+"""To a provider, at a time."""
 ALLOWED = "schedules.allowed"
 """Where in a request's scope stands the one thing that the caller was asked about, and may."""
 Find = Callable[[UseCases, str, str], str]
@@ -55,19 +60,26 @@ class Authentication:
         """See the ASGI specification."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        use: UseCases = scope["app"].state.use_cases
         try:
-            scope[PRINCIPAL] = await _authenticated(use, scope)
+            scope[PRINCIPAL] = await _authenticated(scope)
         except SchedulesError as error:
             return await rendered(error)(scope, receive, send)
         return await self._app(scope, receive, send)
 
 
-async def _authenticated(use: UseCases, scope: Scope) -> JsonObject:
+async def _authenticated(scope: Scope) -> JsonObject:
+    use: UseCases = scope["app"].state.use_cases
     place = (scope["method"], scope["path"])
     if not use.guarded or place in OPEN or (place == REGISTER and use.registration_is_open):
         return {}
-    return await run_sync(use.wiring.authenticator.authenticate, _presented(scope))
+    return await _ask(scope["app"], use.wiring.authenticator.authenticate, _presented(scope))
+
+
+async def _ask(app: FastAPI, question: Callable[..., T], *about: object) -> T:
+    """In a thread. Who decides elsewhere may be slow, and then keeps no thread that others need."""
+    use: UseCases = app.state.use_cases
+    limiter: CapacityLimiter | None = app.state.asking if use.permissions.keeps_records else None
+    return await run_sync(question, *about, limiter=limiter)
 
 
 def _presented(scope: Scope) -> Presented:
@@ -91,9 +103,10 @@ async def authorize(request: Request, use: Use, principal: Caller) -> None:
         need = OnAll(Operation.CREATE, Resource.all_agents())
     if isinstance(need, On):
         given = await _given(request, need.where)
-        request.scope[ALLOWED] = await run_sync(_require, use, principal, need, given)
+        request.scope[ALLOWED] = await _ask(request.app, _require, use, principal, need, given)
     elif isinstance(need, OnAll):
-        await run_sync(use.permissions.require_any, principal, need.resource, need.operation)
+        asked = (principal, need.resource, need.operation)
+        await _ask(request.app, use.permissions.require_any, *asked)
 
 
 async def _given(request: Request, where: Where) -> Mapping[str, str]:
@@ -122,7 +135,7 @@ async def permitted(request: Request, use: Use, principal: Caller) -> frozenset[
     assert isinstance(need, Among), "routes were checked when the application was made"
     if not use.guarded:
         return None
-    return await run_sync(use.permissions.ids, principal, need.kind, need.operation)
+    return await _ask(request.app, use.permissions.ids, principal, need.kind, need.operation)
 
 
 async def _find(request: Request) -> Find:

@@ -27,7 +27,10 @@ class AgentRegister(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[a-z0-9-]+$")]
     description: Annotated[str, Field(max_length=10_000), STORABLE] = ""
-    acp_url: Annotated[str, Field(max_length=2_000), STORABLE, AfterValidator(_http_url)]
+    acp_url: Annotated[str, Field(max_length=2_000), STORABLE, AfterValidator(_http_url)] = Field(
+        json_schema_extra={"format": "uri", "pattern": "^https?://[^/?#]"},
+        examples=["http://127.0.0.1:8001"],
+    )
     acp_type: AcpType
     agent_id: (
         Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None

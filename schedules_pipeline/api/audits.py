@@ -10,11 +10,17 @@ from schedules_pipeline.api.access import Named, Permitted
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
+from schedules_pipeline.api.routing import Route
 from schedules_pipeline.api.schemas import FireRow
 from schedules_pipeline.domain.coverage import Coverage, Stretch
 
-router = APIRouter(prefix="/agents/{agent_id}/schedules", tags=["audit"], responses=NOT_FOUND)
-fires = APIRouter(prefix="/fires", tags=["fires"])
+router = APIRouter(
+    prefix="/agents/{agent_id}/schedules",
+    tags=["audit"],
+    responses=NOT_FOUND,
+    route_class=Route,
+)
+fires = APIRouter(prefix="/fires", tags=["fires"], route_class=Route)
 
 From = Annotated[Instant | None, Query(alias="from")]
 Limit = Annotated[int, Query(ge=1, le=1_000)]

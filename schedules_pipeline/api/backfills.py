@@ -15,7 +15,13 @@ from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.backfilling import BackfillForecast, BackfillOrder
 from schedules_pipeline.services.store_port import Backfill
 
-router = APIRouter(tags=["backfills"], responses=NOT_FOUND | BAD_REQUEST, route_class=Route)
+router = APIRouter(
+    prefix="/agents/{agent_id}/schedules",
+    tags=["backfills"],
+    responses=NOT_FOUND | BAD_REQUEST,
+    route_class=Route,
+)
+progress = APIRouter(prefix="/backfills", tags=["backfills"], responses=NOT_FOUND)
 
 
 class BackfillRequest(BaseModel):
@@ -60,7 +66,7 @@ class BackfillShown(BaseModel):
     states: dict[str, int] = Field(description="Its fires, counted by state.")
 
 
-@router.post("/agents/{agent_id}/schedules/{schedule_id}/backfill")
+@router.post("/{schedule_id}/backfill")
 def start_backfill(
     agent_id: Handle, schedule_id: Handle, body: BackfillRequest, use: Use, principal: Principal
 ) -> BackfillShown:
@@ -68,7 +74,7 @@ def start_backfill(
     return _start(use, agent_id, schedule_id, body, principal)
 
 
-@router.post("/agents/{agent_id}/schedules/name/{name}/backfill")
+@router.post("/name/{name}/backfill")
 def start_backfill_by_name(
     agent_id: Handle,
     name: Handle,
@@ -81,7 +87,7 @@ def start_backfill_by_name(
     return _start(use, agent_id, find(use, agent_id, name), body, principal)
 
 
-@router.get("/backfills/{backfill_id}")
+@progress.get("/{backfill_id}")
 def get_backfill(backfill_id: Handle, use: Use) -> BackfillShown:
     """How far it has come."""
     return _shown(use.backfills.get(backfill_id))

@@ -178,7 +178,7 @@ def delete_by_name(
     return _delete(use, agent_id, find(use, agent_id, name), name, caller, expected)
 
 
-@fires.post("/{fire_id:path}/redrive")
+@fires.post("/{fire_id}/redrive")
 def redrive(fire_id: Handle, use: Use) -> Redriven:
     """Deliver a fire that ended failed, missed or cancelled, once more, under a key of its own."""
     fire = use.triggers.redrive(fire_id)

@@ -1,5 +1,6 @@
 """How errors look on the wire. Texts name the field and the fix, never a path, SQL or a stack."""
 
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from schedules_pipeline.api.methods import Methods
 from schedules_pipeline.api.request_log import HEADER, request_id
 from schedules_pipeline.errors import (
     InvalidInput,
@@ -20,12 +22,12 @@ from schedules_pipeline.errors import (
 Responses = dict[int | str, dict[str, Any]]
 
 INVALID = 10422
+SAY_WHO = {"www-authenticate": "Bearer"}
 REPEAT_IT = {"retry-after": "1"}
 MAX_PROBLEMS = 10
 MAX_TEXT = 2_000
 NOT_JSON = "body: send one JSON object with the header content-type: application/json"
 UNEXPECTED = "Something went wrong here; the server's log says what, under this x-request-id."
-UNREADABLE = "body: is not JSON that can be read; check its encoding (UTF-8), nesting and numbers"
 
 
 class ErrorBody(BaseModel):
@@ -77,7 +79,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Make every error leave in the contract's shape."""
     app.add_exception_handler(SchedulesError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, partial(_http, Methods(app)))
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -90,9 +92,9 @@ async def _ours(request: Request, error: Exception) -> Response:
 def rendered(error: SchedulesError) -> Response:
     """One that is written for whoever asked."""
     if isinstance(error, InvalidInput):
-        return _invalid(str(error))
+        return invalid(str(error))
     if isinstance(error, Unauthorized):
-        return JSONResponse({"detail": str(error)}, status_code=401)
+        return JSONResponse({"detail": str(error)}, status_code=401, headers=SAY_WHO)
     if isinstance(error, TooManyFailures):
         return _plain(str(error), 429, {"retry-after": str(error.retry_after_seconds)})
     again = REPEAT_IT if error.http_status in (409, 503) else None
@@ -102,17 +104,16 @@ def rendered(error: SchedulesError) -> Response:
 async def _invalid_request(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = [_problem(each) for each in error.errors()[:MAX_PROBLEMS]]
-    return _invalid("; ".join(problems))
+    return invalid("; ".join(problems))
 
 
-async def _http(_request: Request, error: Exception) -> Response:
-    """FastAPI's own: 404 and 405 as it words them, and its 400 for a body that is not JSON."""
+async def _http(methods: Methods, request: Request, error: Exception) -> Response:
+    """FastAPI's own: 404 and 405, as it words them."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 400:
-        return _invalid(UNREADABLE)
-    return JSONResponse(
-        {"detail": error.detail}, status_code=error.status_code, headers=error.headers
-    )
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (allowed := methods.allowed(request.url.path)):
+        headers["Allow"] = allowed
+    return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=headers)
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
@@ -127,8 +128,6 @@ async def _unexpected(_request: Request, _error: Exception) -> Response:
 
 def _problem(error: dict[str, Any]) -> str:
     place = [str(part) for part in error["loc"]]
-    if error["type"] == "json_invalid":
-        return f"body: is not JSON: {error['ctx']['error']} at character {place[-1]}"
     if place == ["body"] and error["type"] == "unknown_method":
         return f"method: {error['msg']}"
     if place == ["body"]:
@@ -136,7 +135,8 @@ def _problem(error: dict[str, Any]) -> str:
     return f"{'.'.join(place[1:])}: {error['msg'].removeprefix('Value error, ')}"
 
 
-def _invalid(message: str) -> Response:
+def invalid(message: str) -> Response:
+    """The answer to a request that makes no sense."""
     body = {"status_code": INVALID, "message": speakable(message), "data": None}
     return JSONResponse(body, status_code=422)
 

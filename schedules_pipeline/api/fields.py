@@ -27,9 +27,10 @@ def _storable(text: str) -> str:
 
 def _whole(value: object) -> object:
     """JSON numbers only: `true` is not 1, and "60" is not 60."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
         raise ValueError("must be a whole number")
-    return value
+    # pydantic reads 1e308 as a text that is too long for it.
+    return int(value)
 
 
 def _date_text(value: object) -> object:
@@ -82,7 +83,10 @@ def _walk(value: object) -> Iterator[tuple[object, int]]:
 
 
 STORABLE = AfterValidator(_storable)
-Int32 = Annotated[int, BeforeValidator(_whole), Field(ge=-INT32_MAX - 1, le=INT32_MAX)]
+WHOLE = BeforeValidator(_whole)
+"""Stands after the bounds: pydantic's JSON schema does not know those that follow it."""
+Natural = Annotated[int, Field(ge=0, le=INT32_MAX), WHOLE]
+Positive = Annotated[int, Field(ge=1, le=INT32_MAX), WHOLE]
 AwareInstant = Annotated[
     datetime, BeforeValidator(_date_text), AfterValidator(_with_offset), AfterValidator(_in_utc)
 ]

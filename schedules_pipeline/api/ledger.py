@@ -10,12 +10,18 @@ from schedules_pipeline.api.access import Permitted
 from schedules_pipeline.api.dependencies import Use
 from schedules_pipeline.api.errors import NOT_FOUND
 from schedules_pipeline.api.fields import Handle, Instant
+from schedules_pipeline.api.routing import Route
 from schedules_pipeline.api.schemas import FireList, FireRow
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
 from schedules_pipeline.services.store_port import FireFilter, FirePage, RecordedChange
 
-router = APIRouter(prefix="/agents/{agent_id}/schedules", tags=["ledger"], responses=NOT_FOUND)
-fires = APIRouter(prefix="/fires", tags=["ledger"])
+router = APIRouter(
+    prefix="/agents/{agent_id}/schedules",
+    tags=["ledger"],
+    responses=NOT_FOUND,
+    route_class=Route,
+)
+fires = APIRouter(prefix="/fires", tags=["ledger"], route_class=Route)
 
 Limit = Annotated[int, Field(ge=1, le=1_000)]
 Cursor = Annotated[str, Field(max_length=1_000)]
@@ -134,7 +140,7 @@ def list_all_fires(query: Annotated[AllFiresQuery, Query()], use: Use, only: Per
     return _list(use.ledger.all_fires(wanted, limit=query.limit, cursor=query.cursor))
 
 
-@fires.get("/{fire_id:path}", responses=NOT_FOUND)
+@fires.get("/{fire_id}", responses=NOT_FOUND)
 def get_fire(fire_id: Handle, use: Use) -> FireShown:
     """One fire, and what became of its task."""
     fire, status = use.ledger.fire(fire_id)

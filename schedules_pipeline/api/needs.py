@@ -119,7 +119,7 @@ ONE, NAMED = (
     "/agents/{agent_id}/schedules/name/{name}",
 )
 REGISTER = ("POST", "/agents/register")
-FIRE = "/fires/{fire_id:path}"
+FIRE = "/fires/{fire_id}"
 MESSAGE = "/messages/{message_id:path}"
 
 NEEDS: Mapping[tuple[str, str], Need] = {

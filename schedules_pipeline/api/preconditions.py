@@ -10,6 +10,8 @@ from schedules_pipeline.services.preconditions import ANY, Expected
 
 TAG = r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
 TAGS = re.compile(rf"{TAG}(?:[ \t]*,[ \t]*{TAG})*")
+DOCUMENTED = r'^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$'
+"""What to send, in short; more is understood."""
 VERSION = re.compile(r"[1-9][0-9]{0,9}")
 
 Described = Annotated[
@@ -18,14 +20,16 @@ Described = Annotated[
         alias="If-Match",
         description="Only if the schedule is at a version that one of these ETags names; else 412. "
         "`*`: at any. A weak tag (`W/`) means the same as a strong one.",
-        examples=['"3"'],
+        examples=['"1"'],
+        json_schema_extra={"pattern": DOCUMENTED},
     ),
 ]
 
 
 async def _expected(request: Request, _described: Described = None) -> Expected:
     """What the header says; several such headers are one list."""
-    return read_if_match(", ".join(request.headers.getlist("if-match")))
+    said = request.headers.getlist("if-match")
+    return read_if_match(", ".join(said)) if said else ANY
 
 
 def read_if_match(text: str) -> Expected:
@@ -35,7 +39,7 @@ def read_if_match(text: str) -> Expected:
     Errors: Rejected when it is no list of entity tags.
     """
     stripped = text.strip(" \t,")
-    if stripped == "*" or not text:
+    if stripped == "*":
         return ANY
     if not TAGS.fullmatch(stripped):
         raise Rejected(

@@ -1,5 +1,5 @@
 """One line of JSON per request, under the id that its answer carries. No header, query or body
-is written: that is where secrets are.
+is written: that is where secrets are. Nor does a traceback repeat them.
 """
 
 import json
@@ -17,6 +17,8 @@ from schedules_pipeline.api.body_limit import App, Message, Receive, Scope, Send
 
 HEADER = "x-request-id"
 USABLE = re.compile(r"[\x21-\x7e]{1,128}")
+ROWS = re.compile(r"DETAIL: .*")
+"""Where PostgreSQL repeats the row that it refused, with all that it holds."""
 PROBES = ("/healthz", "/readyz")
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -89,7 +91,7 @@ class JsonLines(logging.Formatter):
             **getattr(record, "facts", {}),
         }
         if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+            line["error"] = ROWS.sub("DETAIL: left out", self.formatException(record.exc_info))
         return json.dumps({name: value for name, value in line.items() if value is not None})
 
 

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from schedules_pipeline.api.dependencies import Caller, UseCases
 from schedules_pipeline.api.errors import IN_PROGRESS
+from schedules_pipeline.api.links import FROM_A_SCHEDULE
 from schedules_pipeline.api.schemas import Schedule
 from schedules_pipeline.services.access_port import creator_of
 from schedules_pipeline.services.once import Attempt, answer_once, do_once
@@ -35,7 +36,10 @@ Key = Annotated[
     ),
 ]
 WITH_ETAG = {
-    200: {"headers": {"ETag": {"schema": {"type": "string"}, "description": "The `version`."}}}
+    200: {
+        "headers": {"ETag": {"schema": {"type": "string"}, "description": "The `version`."}},
+        "links": FROM_A_SCHEDULE,
+    }
 }
 
 
@@ -63,7 +67,7 @@ class Route(APIRoute):
         shows = _shows_a_schedule(endpoint)
         more = (WITH_ETAG if shows else {}) | (IN_PROGRESS if posts else {})
         options["responses"] = more | (options.get("responses") or {})
-        if (posts or shows) and not hasattr(endpoint, "__wrapped__"):
+        if not hasattr(endpoint, "__wrapped__"):
             endpoint = _wrapped(endpoint, type(self).once, posts=posts)
         super().__init__(path, endpoint, **options)
 
@@ -85,11 +89,10 @@ def _wrapped(
     """The function, with what it does not need to know of taken care of."""
 
     @functools.wraps(endpoint)
-    def route(*, outgoing: Response, attempt: Attempt | None = None, **given: Any) -> Any:
+    def route(*, attempt: Attempt | None = None, **given: Any) -> Response:
         if attempt is None:
             shown = endpoint(**given)
-            outgoing.headers.update(_etag_header(_etag(shown)))
-            return shown
+            return _response(200, _etag(shown), to_json(shown))
         use: UseCases = given["use"]
 
         def act(store: Store) -> Answer:
@@ -97,12 +100,7 @@ def _wrapped(
             return Answer(status=200, etag=_etag(shown), body=to_json(shown).decode())
 
         answer = once(use.store, attempt, act)
-        return Response(
-            answer.body,
-            status_code=answer.status,
-            headers=_etag_header(answer.etag),
-            media_type="application/json",
-        )
+        return _response(answer.status, answer.etag, answer.body)
 
     route.__signature__ = _signature(endpoint, posts=posts)  # type: ignore[attr-defined]
     return route
@@ -111,19 +109,23 @@ def _wrapped(
 def _signature(endpoint: Endpoint, *, posts: bool) -> inspect.Signature:
     """What FastAPI is to give: what the function asks for, and what the wrapper needs."""
     signature = inspect.signature(endpoint)
-    needed = {"outgoing": Response}
-    if posts:
-        needed["attempt"] = Annotated[Attempt | None, Depends(attempt_of)]  # type: ignore[assignment]
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
-        for name, annotation in needed.items()
-    ]
-    return signature.replace(parameters=[*signature.parameters.values(), *more])
+    if not posts:
+        return signature
+    attempt = inspect.Parameter(
+        "attempt",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[Attempt | None, Depends(attempt_of)],
+    )
+    return signature.replace(parameters=[*signature.parameters.values(), attempt])
+
+
+def _response(status: int, etag: str | None, body: str | bytes) -> Response:
+    """Written out here, in the thread that made it: FastAPI would check what we made ourselves
+    against its model once more, and take another turn through the threads for it.
+    """
+    headers = {} if etag is None else {"etag": etag}
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
 def _etag(shown: Any) -> str | None:
     return f'"{shown.version}"' if isinstance(shown, Schedule) else None
-
-
-def _etag_header(etag: str | None) -> dict[str, str]:
-    return {} if etag is None else {"etag": etag}

@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schedules_pipeline.api.fields import INT32_MAX, STORABLE, AwareInstant, Instant, Int32, Json
+from schedules_pipeline.api.fields import (
+    STORABLE,
+    WHOLE,
+    AwareInstant,
+    Instant,
+    Json,
+    Natural,
+    Positive,
+)
 from schedules_pipeline.domain.cadence import (
     MAX_EXCLUSIONS,
     MAX_JITTER_SECONDS,
@@ -36,6 +44,7 @@ Name = Annotated[str, Field(min_length=1, max_length=64, pattern=NAME)]
 Description = Annotated[str, Field(max_length=10_000), STORABLE]
 CronText = Annotated[str, Field(max_length=1_000), STORABLE]
 ZoneName = Annotated[str, Field(max_length=255), STORABLE]
+Jitter = Annotated[int, Field(ge=0, le=MAX_JITTER_SECONDS), WHOLE]
 Exclusions = Annotated[list[CronText], Field(max_length=MAX_EXCLUSIONS)]
 
 
@@ -48,10 +57,10 @@ class CadenceFields(BaseModel):
         "a prefix `CRON_TZ=<zone>` is understood.",
         examples=["0 9 * * mon-fri"],
     )
-    interval_seconds: Annotated[Int32, Field(ge=1, le=INT32_MAX)] | None = Field(
+    interval_seconds: Positive | None = Field(
         default=None, description="Aligned to the Unix epoch; knows no zone."
     )
-    interval_phase_seconds: Annotated[Int32, Field(ge=0)] = Field(
+    interval_phase_seconds: Natural = Field(
         default=0, description="Moves the interval's grid; less than `interval_seconds`."
     )
     fire_at: Instant | None = Field(default=None, description="Once, at this instant.")
@@ -75,7 +84,7 @@ class CadenceFields(BaseModel):
     )
     start_at: Instant | None = Field(default=None, description="Inclusive; naive means UTC.")
     end_at: Instant | None = Field(default=None, description="Inclusive; naive means UTC.")
-    jitter_seconds: Annotated[Int32, Field(ge=0, le=MAX_JITTER_SECONDS)] = Field(
+    jitter_seconds: Jitter = Field(
         default=0, description="Each fire is due up to this much later, always the same amount."
     )
 
@@ -93,13 +102,13 @@ class PolicyFields(BaseModel):
         description="Occurrences missed by more than the grace: the latest one is made up, all of "
         "them, or none.",
     )
-    catchup_window_seconds: Annotated[Int32, Field(ge=0)] = Field(
+    catchup_window_seconds: Natural = Field(
         default=3_600, description="Nothing older than this is made up."
     )
-    max_fires: Annotated[Int32, Field(ge=1)] | None = Field(
+    max_fires: Positive | None = Field(
         default=None, description="The schedule is exhausted after so many fires; null: never."
     )
-    pause_after_failures: Annotated[Int32, Field(ge=1)] | None = Field(
+    pause_after_failures: Positive | None = Field(
         default=None, description="So many failed fires in a row pause the schedule; null: never."
     )
     overlap_policy: OverlapPolicy = Field(
@@ -110,7 +119,7 @@ class PolicyFields(BaseModel):
         default=OverlapScope.DELIVERY,
         description="The agent is busy until it has taken the input, or until its task is final.",
     )
-    overlap_task_timeout_seconds: Annotated[Int32, Field(ge=1)] = Field(
+    overlap_task_timeout_seconds: Positive = Field(
         default=86_400, description="A task older than this no longer makes its agent busy."
     )
     delivery_guarantee: DeliveryGuarantee = Field(
@@ -195,8 +204,8 @@ class ScheduleUpdate(BaseModel):
     name: Name | None = None
     description: Description | None = None
     cron_expression: CronText | None = None
-    interval_seconds: Annotated[Int32, Field(ge=1, le=INT32_MAX)] | None = None
-    interval_phase_seconds: Annotated[Int32, Field(ge=0)] | None = None
+    interval_seconds: Positive | None = None
+    interval_phase_seconds: Natural | None = None
     fire_at: Instant | None = None
     timezone: ZoneName | None = None
     cron_day_match: CronDayMatch | None = None
@@ -205,14 +214,14 @@ class ScheduleUpdate(BaseModel):
     dst_fold: DstFold | None = None
     start_at: Instant | None = None
     end_at: Instant | None = None
-    jitter_seconds: Annotated[Int32, Field(ge=0, le=MAX_JITTER_SECONDS)] | None = None
+    jitter_seconds: Jitter | None = None
     catchup_policy: CatchupPolicy | None = None
-    catchup_window_seconds: Annotated[Int32, Field(ge=0)] | None = None
-    max_fires: Annotated[Int32, Field(ge=1)] | None = None
-    pause_after_failures: Annotated[Int32, Field(ge=1)] | None = None
+    catchup_window_seconds: Natural | None = None
+    max_fires: Positive | None = None
+    pause_after_failures: Positive | None = None
     overlap_policy: OverlapPolicy | None = None
     overlap_scope: OverlapScope | None = None
-    overlap_task_timeout_seconds: Annotated[Int32, Field(ge=1)] | None = None
+    overlap_task_timeout_seconds: Positive | None = None
     delivery_guarantee: DeliveryGuarantee | None = None
     paused: Annotated[bool, Field(strict=True)] | None = None
     task_params: Json | None = None
@@ -437,7 +446,7 @@ class PreviewRequest(CadenceFields):
     )
 
     from_: Instant | None = Field(default=None, alias="from", description="Exclusive; now if null.")
-    count: Annotated[Int32, Field(ge=1, le=1_000)] = 10
+    count: Annotated[int, Field(ge=1, le=1_000), WHOLE] = 10
 
 
 class PreviewedOccurrence(BaseModel):

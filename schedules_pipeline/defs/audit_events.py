@@ -9,22 +9,27 @@ ASSET_PREFIX = "agent_runs"
 
 
 def audit_event(
-    record: AuditRecord, slice_key: str
+    record: AuditRecord, slice_key: str, *, asset_per_schedule: bool
 ) -> dg.AssetMaterialization | dg.AssetObservation:
     """A materialization for a delivery; an observation for every other end."""
     kind = (
         dg.AssetMaterialization if record.fire.state is FireState.DELIVERED else dg.AssetObservation
     )
     return kind(
-        asset_key=asset_key(record),
+        asset_key=asset_key(record, per_schedule=asset_per_schedule),
         partition=slice_key,
         description=_description(record.fire),
         metadata=_metadata(record),
     )
 
 
-def asset_key(record: AuditRecord) -> dg.AssetKey:
-    """`agent_runs/<agent>/<schedule>-<first 8 of its id>`: names are used again, ids are not."""
+def asset_key(record: AuditRecord, *, per_schedule: bool) -> dg.AssetKey:
+    """`agent_runs/<agent>/<schedule>-<first 8 of its id>`: names are used again, ids are not.
+
+    Or `agent_runs/<agent>`, for a house with more schedules than one wants to see as assets.
+    """
+    if not per_schedule:
+        return dg.AssetKey([ASSET_PREFIX, record.agent_name])
     schedule = f"{record.schedule_name}-{record.fire.schedule_id[:8]}"
     return dg.AssetKey([ASSET_PREFIX, record.agent_name, schedule])
 
@@ -42,6 +47,7 @@ def _metadata(record: AuditRecord) -> dict[str, dg.MetadataValue]:
         "due_at": dg.MetadataValue.timestamp(fire.due_at),
         "state": dg.MetadataValue.text(_description(fire)),
         "attempts": dg.MetadataValue.int(fire.attempts),
+        "schedule": dg.MetadataValue.text(record.schedule_name),
         "fire_id": dg.MetadataValue.text(fire.id),
         "schedule_id": dg.MetadataValue.text(fire.schedule_id),
         "idempotency_key": dg.MetadataValue.text(fire.idempotency_key),

@@ -1,20 +1,26 @@
 """The job that works one slice: deliver its fires, then record how each ended."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import dagster as dg
 
 from schedules_pipeline.defs.audit_events import audit_event
+from schedules_pipeline.defs.event_log import AssetEvent, log_events
 from schedules_pipeline.defs.partitions import nominal_fire_times
 from schedules_pipeline.services.dispatching import Dispatcher
+from schedules_pipeline.services.store_port import AuditRecord
 from schedules_pipeline.wiring import Wiring
 
 JOB_NAME = "agent_runs"
+EventOf = Callable[[AuditRecord, str], AssetEvent]
 CANCELLED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
 def build_job(wiring: Wiring) -> dg.JobDefinition:
     """`agent_runs`, bound to a database by `wiring`."""
+
+    event_of = partial(audit_event, asset_per_schedule=wiring.settings.asset_per_schedule)
 
     @dg.resource
     def dispatcher(init: dg.InitResourceContext) -> Iterator[Dispatcher]:
@@ -31,16 +37,15 @@ def build_job(wiring: Wiring) -> dg.JobDefinition:
 
     @dg.op(required_resource_keys={"dispatcher"}, out=dg.Out(dg.Nothing))
     def create_tasks_and_deliver_inputs(context: dg.OpExecutionContext) -> None:
-        """Deliver what the slice owes until its minute is over."""
-        context.resources.dispatcher.dispatch()
+        """Deliver what the slice owes until its time is over."""
+        context.resources.dispatcher.dispatch(partial(_record, context, event_of))
 
     @dg.op(required_resource_keys={"dispatcher"}, ins={"delivered": dg.In(dg.Nothing)})
     def record_audit_trail(context: dg.OpExecutionContext) -> None:
         """One asset event per fire that ended; red when a fire failed."""
-        context.resources.dispatcher.dispatch()
+        context.resources.dispatcher.dispatch(partial(_record, context, event_of))
+        _record(context, event_of)
         trail = context.resources.dispatcher.audit_trail()
-        for record in trail.records():
-            context.log_event(audit_event(record, context.partition_key))
         trail.settle()
         trail.raise_for_failures()
 
@@ -55,6 +60,12 @@ def build_job(wiring: Wiring) -> dg.JobDefinition:
         record_audit_trail(create_tasks_and_deliver_inputs())
 
     return agent_runs
+
+
+def _record(context: dg.OpExecutionContext, event_of: EventOf) -> None:
+    """An event for every end that has none yet."""
+    for batch in context.resources.dispatcher.audit_trail().batches():
+        log_events(context, [event_of(record, context.partition_key) for record in batch])
 
 
 def by_person(tags: Mapping[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""The clock, as Dagster sees it: a sensor whose every evaluation is one tick."""
+"""The clock, as Dagster sees it: a sensor whose every evaluation is a tick, or several."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -17,10 +17,12 @@ from schedules_pipeline.wiring import Wiring
 
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 ENDED_PER_TICK = 200
-# From one tick's beginning to the next one's, by the host's time of day. Dagster looks every 5 s
-# whatever stands here. That it is negative, ten years, is for a host clock that is set back: with a
-# positive one Dagster would wait until the old time of day has come again (docs/decisions/0009).
+# From one evaluation's beginning to the next one's, by the host's time of day. Dagster looks every
+# 5 s whatever stands here, and at once after an evaluation that waited longer. That it is negative,
+# ten years, is for a host clock that is set back: with a positive one Dagster would wait until the
+# old time of day has come again (docs/decisions/0009).
 MINIMUM_INTERVAL_SECONDS = -10 * 365 * 86_400
+NAME = "agent_run_schedules"
 NOTHING_DUE = "Nothing is due that no run works already."
 
 
@@ -29,7 +31,7 @@ def build_sensor(wiring: Wiring, job: dg.JobDefinition) -> dg.SensorDefinition:
     pruner = Pruner(wiring.clock.unsettled_keys)
 
     @dg.sensor(
-        name="agent_run_schedules",
+        name=NAME,
         job=job,
         minimum_interval_seconds=MINIMUM_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -44,7 +46,9 @@ def build_sensor(wiring: Wiring, job: dg.JobDefinition) -> dg.SensorDefinition:
             announced = gap_of(context.cursor)
             hours, newest_gap = wiring.clock.missed_hours(announced)
             # Last: what a tick has emitted must reach Dagster, so nothing may fail behind it.
-            emissions = wiring.clock.tick(ended_runs(context.instance))
+            emissions = wiring.waiting_clock.tick(
+                ended_runs(context.instance), lambda: is_on(context.instance)
+            )
         except (SchemaMissing, AnotherTick) as reason:
             return dg.SkipReason(str(reason))
         # Dagster keeps the cursor together with the keys: what it did not store is said again.
@@ -71,6 +75,12 @@ def ended_runs(instance: dg.DagsterInstance) -> EndedRuns:
                 )
 
     return ask
+
+
+def is_on(instance: dg.DagsterInstance) -> bool:
+    """Whether the toggle in the Dagster UI is on. Nobody ever touched it: it is."""
+    states = [s for s in instance.all_instigator_state() if s.instigator_name == NAME]
+    return not states or any(state.is_running for state in states)
 
 
 def gap_of(cursor: str | None) -> int:

@@ -1,27 +1,24 @@
 """The ACP client: one JSON-RPC request to an agent's server, with every limit it needs.
 
-httpx's requests and responses over aiohttp's connections (httpx-aiohttp), without httpx's client
-layer in between: that adds what must not happen here (redirects, cookies, proxies from the
-environment) and takes a third of the throughput.
+aiohttp alone, without httpx above it: a burst is bound by this process's processor, and httpx's
+requests and responses took a fifth of it (docs/decisions/0011-the-burst.md).
 """
 
 import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from uuid import uuid4
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
 from schedules_pipeline.delivery import envelopes
-from schedules_pipeline.delivery.connections import ATTEMPT, AgentConnector, Attempt, open_transport
+from schedules_pipeline.delivery.connections import ATTEMPT, AgentConnector, Attempt, open_session
 from schedules_pipeline.delivery.envelopes import Told
 from schedules_pipeline.delivery.replies import Excerpt, quotable, quote_body, result_of
 from schedules_pipeline.domain.clean import clean
@@ -52,6 +49,13 @@ class Timeouts:
     its places, and its slice's Dagster run, for ever; nobody waits an hour for one HTTP answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes | AsyncIterator[bytes]
+
+
 class AcpClient:
     """Speaks ACP to any number of agents over kept-alive connections.
 
@@ -65,7 +69,7 @@ class AcpClient:
         self._timeouts = timeouts
         self._tls = ssl.create_default_context()  # 20 ms: here, not before the first fire
         self._connector: AgentConnector | None = None
-        self._transport: AiohttpTransport | None = None
+        self._session: aiohttp.ClientSession | None = None
         self._opening: set[asyncio.Task[None]] = set()
 
     def expect(self, inputs: Sequence[tuple[Agent, int]]) -> None:
@@ -76,11 +80,11 @@ class AcpClient:
             task.add_done_callback(self._opening.discard)
 
     async def _open_ahead(self, acp_url: str, number: int) -> None:
-        self._open_transport()
+        self._open_session()
         assert self._connector is not None
         # Whatever is wrong there, the request that is to come meets with it too, and says so.
         with suppress(Exception):
-            await self._connector.open_ahead(URL(str(_endpoint(acp_url))), number)
+            await self._connector.open_ahead(_endpoint(acp_url), number)
 
     async def create_task(self, about: Told) -> None:
         """`task/create`. Repeating it is safe: the task's id is the same each time."""
@@ -106,7 +110,7 @@ class AcpClient:
         """`message/send`: the agent answers at once. Returns the beginning of its answer."""
         excerpt = Excerpt()
 
-        async def read(response: httpx.Response, expected_id: str) -> None:
+        async def read(response: aiohttp.ClientResponse, expected_id: str) -> None:
             async for line in _lines(response):
                 excerpt.add(result_of(line, expected_id))
 
@@ -116,7 +120,7 @@ class AcpClient:
     async def converse(self, about: Errand, take: Take) -> None:
         """`message/send`: what the agent answers is given on as it comes, cleaned."""
 
-        async def read(response: httpx.Response, expected_id: str) -> None:
+        async def read(response: aiohttp.ClientResponse, expected_id: str) -> None:
             async for line in _lines(response):
                 update = clean(result_of(line, expected_id))
                 if isinstance(update, dict):
@@ -125,7 +129,7 @@ class AcpClient:
         await self._turn(about, read)
 
     async def _turn(
-        self, about: Told, read: Callable[[httpx.Response, str], Awaitable[None]]
+        self, about: Told, read: Callable[[aiohttp.ClientResponse, str], Awaitable[None]]
     ) -> None:
         envelope = envelopes.message_send(about)
         attempt = Attempt(
@@ -133,7 +137,7 @@ class AcpClient:
             read_seconds=self._timeouts.turn,
             deadline_seconds=self._timeouts.turn_total,
         )
-        request = self._request(about, envelope, attempt, accept="text/event-stream")
+        request = _request(about, envelope, accept="text/event-stream")
         await self._exchange(request, attempt, lambda response: read(response, envelope["id"]))
 
     async def aclose(self) -> None:
@@ -141,114 +145,91 @@ class AcpClient:
         for opening in self._opening:
             opening.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def _call(self, about: Told | Stop, envelope: JsonObject, *, carries_input: bool) -> None:
         seconds = self._timeouts.request
         attempt = Attempt(carries_input, read_seconds=seconds, deadline_seconds=seconds)
-        request = self._request(about, envelope, attempt, accept="application/json")
+        request = _request(about, envelope, accept="application/json")
 
-        async def read(response: httpx.Response) -> None:
+        async def read(response: aiohttp.ClientResponse) -> None:
             result_of(await _read_whole(response), envelope["id"])
 
         await self._exchange(request, attempt, read)
 
-    def _request(
-        self, about: Told | Stop, envelope: JsonObject, attempt: Attempt, *, accept: str
-    ) -> httpx.Request:
-        body = json.dumps(envelope).encode()
-        headers = {
-            **(about.headers if isinstance(about, Errand) else {}),
-            "accept": accept,
-            "accept-encoding": "identity",  # nothing to unpack: sizes are what they seem
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            "user-agent": "schedules-pipeline",
-            "x-request-id": uuid4().hex,
-        }
-        if not isinstance(about, Stop):
-            headers["x-idempotency-key"] = envelopes.input_key(about)
-        if about.agent.api_key:
-            headers["x-agent-api-key"] = about.agent.api_key
-        connect = self._timeouts.connect
-        # "pool" is aiohttp's limit for everything before the first byte can be written.
-        limits = {"connect": connect, "pool": connect, "read": attempt.read_seconds}
-        return httpx.Request(
-            "POST",
-            _endpoint(about.agent.acp_url),
-            headers=headers,
-            content=body if len(body) <= _BODY_CHUNK else _chunks(body),
-            extensions={"timeout": limits},
-        )
-
     async def _exchange(
         self,
-        request: httpx.Request,
+        request: _Request,
         attempt: Attempt,
-        read: Callable[[httpx.Response], Awaitable[None]],
+        read: Callable[[aiohttp.ClientResponse], Awaitable[None]],
     ) -> None:
         ATTEMPT.set(attempt)
         try:
             async with asyncio.timeout(attempt.deadline_seconds):
-                response = await self._open_transport().handle_async_request(request)
-                try:
+                async with self._open_session().post(
+                    request.url,
+                    data=request.body,
+                    headers=request.headers,
+                    timeout=self._limits(attempt),
+                    allow_redirects=False,
+                ) as response:
                     await _refuse_error_status(response, attempt)
                     await read(response)
-                finally:
-                    await response.aclose()
         except BadReply as error:
             error.input_written = attempt.input_written
             raise
         except DeliveryError:
             raise
         except Exception as error:
-            # Whatever an agent, a name server or a broken network can do to us. aiohttp and httpx
-            # have no common root for it, and one agent's trouble must stay its own.
+            # Whatever an agent, a name server or a broken network can do to us. aiohttp has no
+            # common root for it, and one agent's trouble must stay its own.
             raise self._in_our_terms(error, attempt, request) from error
         finally:
             attempt.drop_unsent()
 
-    def _open_transport(self) -> AiohttpTransport:
-        if self._transport is None:
-            self._connector = AgentConnector(self._tls)
-            self._transport = open_transport(self._connector, self._tls)
-        return self._transport
+    def _limits(self, attempt: Attempt) -> aiohttp.ClientTimeout:
+        # "connect" is aiohttp's limit for everything before the first byte can be written. Where
+        # the deadline strikes first anyway, a second timer would only cost.
+        read = attempt.read_seconds if attempt.read_seconds < attempt.deadline_seconds else None
+        connect = self._timeouts.connect
+        return aiohttp.ClientTimeout(connect=connect, sock_connect=connect, sock_read=read)
 
-    def _in_our_terms(
-        self, error: Exception, attempt: Attempt, request: httpx.Request
-    ) -> DeliveryError:
-        # aiohttp's own exception is the cause of httpx's; a deadline's cause is its cancellation.
-        cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._connector = AgentConnector(self._tls)
+            self._session = open_session(self._connector)
+        return self._session
+
+    def _in_our_terms(self, error: Exception, attempt: Attempt, request: _Request) -> DeliveryError:
         if attempt.connected:
-            return _after_writing(error, cause, attempt)
-        if isinstance(cause, aiohttp.InvalidURL):
+            return _after_writing(error, attempt)
+        if isinstance(error, aiohttp.InvalidURL):
             return Unreachable(_NO_ADDRESS.format(quotable(repr(str(request.url)), 200)))
-        detail = _detail(cause)
-        if isinstance(cause, TimeoutError):
+        detail = _detail(error)
+        if isinstance(error, TimeoutError):
             seconds = min(self._timeouts.connect, attempt.deadline_seconds)
             detail = f"no connection within {seconds:g} s"
-        address = f"{request.url.scheme}://{request.url.netloc.decode('ascii')}"
-        return Unreachable(f"The agent cannot be reached at {address}: {detail}.")
+        return Unreachable(f"The agent cannot be reached at {_address(request.url)}: {detail}.")
 
 
-def _after_writing(error: Exception, cause: BaseException, attempt: Attempt) -> DeliveryError:
+def _after_writing(error: Exception, attempt: Attempt) -> DeliveryError:
     """What went wrong once there was a connection, and with it perhaps a reader of our bytes."""
     written = attempt.input_written
+    if isinstance(error, aiohttp.ServerTimeoutError):  # a TimeoutError, too
+        seconds = attempt.read_seconds
+        return TimedOut(f"The agent sent nothing for {seconds:g} s.", input_written=written)
     if isinstance(error, TimeoutError):
         seconds = attempt.deadline_seconds
         return TimedOut(f"The agent did not finish within {seconds:g} s.", input_written=written)
-    if isinstance(cause, TimeoutError):
-        seconds = attempt.read_seconds
-        return TimedOut(f"The agent sent nothing for {seconds:g} s.", input_written=written)
-    if isinstance(cause, aiohttp.ClientPayloadError):
+    if isinstance(error, aiohttp.ClientPayloadError):
         text = "The agent closed the connection in the middle of its answer."
         return BadReply(text, input_written=written)
-    if isinstance(cause, aiohttp.ClientConnectionError | OSError):
-        text = f"The connection was lost before the agent answered: {_detail(cause)}."
+    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+        text = f"The connection was lost before the agent answered: {_detail(error)}."
         return TimedOut(text, input_written=written)
-    return BadReply(f"The agent's answer is not HTTP: {_detail(cause)}.", input_written=written)
+    return BadReply(f"The agent's answer is not HTTP: {_detail(error)}.", input_written=written)
 
 
 def _detail(cause: BaseException) -> str:
@@ -263,21 +244,44 @@ def _detail(cause: BaseException) -> str:
 
 
 @lru_cache(maxsize=1_024)
-def _endpoint(acp_url: str) -> httpx.URL:
+def _endpoint(acp_url: str) -> URL:
     """`{acp_url}/api`, whatever path, query or closing slash the agent registered.
 
     Errors: Unreachable when no request can be sent to such an address.
     """
     try:
-        url = httpx.URL(acp_url)
-        path, _, query = url.raw_path.partition(b"?")
-        raw_path = path.rstrip(b"/") + b"/api" + (b"?" + query if query else b"")
-        endpoint = url.copy_with(raw_path=raw_path, fragment=None)
-    except (httpx.InvalidURL, ValueError):
-        endpoint = httpx.URL()
+        url = URL(acp_url)
+        path = url.raw_path.rstrip("/") + "/api"
+        endpoint = url.with_path(path, encoded=True, keep_query=True).with_fragment(None)
+    except ValueError:
+        endpoint = URL()
     if endpoint.scheme not in ("http", "https") or not endpoint.host:
         raise Unreachable(_NO_ADDRESS.format(quotable(repr(acp_url), 200)))
     return endpoint
+
+
+def _address(url: URL) -> str:
+    """What one would look for on the network: no path, no password."""
+    return str(url.origin())
+
+
+def _request(about: Told | Stop, envelope: JsonObject, *, accept: str) -> _Request:
+    body = json.dumps(envelope).encode()
+    headers = {
+        **(about.headers if isinstance(about, Errand) else {}),
+        "accept": accept,
+        "accept-encoding": "identity",  # nothing to unpack: sizes are what they seem
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "user-agent": "schedules-pipeline",
+        "x-request-id": uuid4().hex,
+    }
+    if not isinstance(about, Stop):
+        headers["x-idempotency-key"] = envelopes.input_key(about)
+    if about.agent.api_key:
+        headers["x-agent-api-key"] = about.agent.api_key
+    content = body if len(body) <= _BODY_CHUNK else _chunks(body)
+    return _Request(_endpoint(about.agent.acp_url), headers, content)
 
 
 async def _chunks(body: bytes) -> AsyncIterator[bytes]:
@@ -286,12 +290,12 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + _BODY_CHUNK]
 
 
-async def _refuse_error_status(response: httpx.Response, attempt: Attempt) -> None:
-    status = response.status_code
+async def _refuse_error_status(response: aiohttp.ClientResponse, attempt: Attempt) -> None:
+    status = response.status
     if 200 <= status < 300:
         return
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.content.iter_any():
         body += chunk
         if len(body) >= REPLY_BYTES >> 8:  # 4 KiB: more is not quoted
             break
@@ -301,19 +305,19 @@ async def _refuse_error_status(response: httpx.Response, attempt: Attempt) -> No
     raise AgentError(f"The agent answered HTTP {status}{quoted}.", input_written=unknown)
 
 
-async def _read_whole(response: httpx.Response) -> bytes:
+async def _read_whole(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > REPLY_BYTES:
             raise BadReply(f"The agent's answer is larger than {REPLY_BYTES} bytes.")
     return bytes(body)
 
 
-async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The lines of an NDJSON answer that are not blank, the last one with or without its end."""
     total, rest = 0, b""
-    async for chunk in response.aiter_raw():
+    async for chunk in response.content.iter_any():
         total += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:

@@ -11,7 +11,6 @@ from weakref import WeakSet
 import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
-from httpx_aiohttp import AiohttpTransport
 from yarl import URL
 
 CONNECTIONS = 4_096
@@ -62,8 +61,7 @@ ATTEMPT: ContextVar[Attempt] = ContextVar("acp_attempt")
 class AgentConnector(aiohttp.TCPConnector):
     """Notes when a request gets its connection: before that, not one byte can have been written.
 
-    Exceptions alone do not tell: a deadline strikes in either phase, and httpx-aiohttp says
-    `ConnectTimeout` for a connection that is lost at any time.
+    Exceptions alone do not tell: a deadline strikes in either phase.
     """
 
     def __init__(self, tls: ssl.SSLContext) -> None:
@@ -125,9 +123,11 @@ def _connection_limit() -> int:
     return max(1, min(CONNECTIONS, files - SPARED_FILES))
 
 
-def open_transport(connector: AgentConnector, tls: ssl.SSLContext) -> AiohttpTransport:
+def open_session(connector: AgentConnector) -> aiohttp.ClientSession:
     """Connections for the running event loop: no cookies, no proxies from the environment."""
-    session = aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
     )
-    return AiohttpTransport(client=session, verify=tls, trust_env=False)

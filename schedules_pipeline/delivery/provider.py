@@ -22,7 +22,7 @@ log = logging.getLogger("schedules.access")
 
 SECONDS = 2.0
 """For an answer as a whole. Two of them fit into what a transaction may idle (5 s)."""
-CONNECTIONS = 10
+CONNECTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Self
 
 from schedules_pipeline.dev.postgres import SOCKET_PATH_BYTES, short_directory
-from schedules_pipeline.dev.processes import Identity, marked
+from schedules_pipeline.dev.processes import marked
 from schedules_pipeline.errors import StartupError
+from schedules_pipeline.launcher.identity import Identity
 
 # Every process that a part starts inherits these two; they tell us later that it is ours.
 HOME_MARK = "SCHEDULES_DEV_HOME"
@@ -95,7 +96,15 @@ class Home:
     @property
     def code_socket(self) -> Path:
         """The code server's Unix socket: only we may connect, and no port is taken."""
-        socket = self.run / "code.sock"
+        return self._socket("code.sock")
+
+    @property
+    def warm_socket(self) -> Path:
+        """Where the run parent is asked for processes."""
+        return self._socket("warm.sock")
+
+    def _socket(self, name: str) -> Path:
+        socket = self.run / name
         if len(os.fsencode(socket)) <= SOCKET_PATH_BYTES and _PLAIN_PATH.fullmatch(str(socket)):
             return socket
         return short_directory(self.path) / socket.name
@@ -119,7 +128,8 @@ class Home:
     def remove_short_directory(self) -> None:
         """Remove what was needed outside the home, if anything was."""
         if self.code_socket.parent != self.run:
-            self.code_socket.unlink(missing_ok=True)
+            for socket in (self.code_socket, self.warm_socket):
+                socket.unlink(missing_ok=True)
             with suppress(OSError):
                 self.code_socket.parent.rmdir()
 

@@ -14,12 +14,14 @@ from schedules_pipeline.dev.home import Home
 from schedules_pipeline.dev.ports import HOST
 from schedules_pipeline.dev.postgres import EmbeddedPostgres, environment
 from schedules_pipeline.dev.processes import User
+from schedules_pipeline.launcher.identity import HAS_PROC
 from schedules_pipeline.settings import Settings, child_environment
 
 PROBE_SECONDS = 0.5
 
 POSTGRES = "postgres"
 CODE_SERVER = "code server"
+RUN_PARENT = "run parent"
 DAEMON = "daemon"
 WEBSERVER = "webserver"
 API = "api"
@@ -47,7 +49,7 @@ class Part:
     after: tuple[str, ...] = ()
     prepare: Callable[[], None] = _nothing
     user: User | None = None
-    # A code server's group holds the Dagster runs too, which outlive it.
+    # A code server's group holds Dagster runs too, which outlive it.
     whole_group: bool = True
     # Dies with a supervisor that is killed. Not so PostgreSQL: runs go on, and write to it.
     dies_with_us: bool = True
@@ -65,9 +67,15 @@ def all_parts(
     """Every part, in the order in which their first starts are begun."""
     parts = [_postgres(postgres)] if postgres else []
     parts.append(_code_server(settings, home))
+    parts += [_run_parent(settings, home)] if is_warm(settings) else []
     parts += [_agent(settings, home, name, port) for name, port in agent_ports.items()]
     parts += [_api(settings, home), _daemon(settings, home), _webserver(settings, home)]
     return parts
+
+
+def is_warm(settings: Settings) -> bool:
+    """Whether Dagster runs are forked: where a fork can be trusted, which is on Linux."""
+    return settings.warm_runs and HAS_PROC
 
 
 def part_environment(settings: Settings, home: Home, part: str) -> dict[str, str]:
@@ -82,6 +90,7 @@ def part_environment(settings: Settings, home: Home, part: str) -> dict[str, str
         SCHEDULES_API_HOST=settings.api_host,
         SCHEDULES_API_PORT=str(settings.api_port),
         SCHEDULES_UI_PORT=str(settings.ui_port),
+        SCHEDULES_WARM_SOCKET=str(home.warm_socket) if is_warm(settings) else "",
     )
 
 
@@ -109,6 +118,18 @@ def _code_server(settings: Settings, home: Home) -> Part:
         ),
         environment=part_environment(settings, home, CODE_SERVER),
         is_ready=lambda _pid: _listens(home.code_socket),
+        whole_group=False,
+    )
+
+
+def _run_parent(settings: Settings, home: Home) -> Part:
+    return Part(
+        name=RUN_PARENT,
+        command=_python("schedules_pipeline.launcher.parent", str(home.warm_socket)),
+        environment=part_environment(settings, home, RUN_PARENT),
+        is_ready=lambda _pid: _listens(home.warm_socket),
+        # Runs start cold until it is there, so it need not compete with those who must be.
+        after=(DATABASES,),
         whole_group=False,
     )
 

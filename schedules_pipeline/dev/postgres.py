@@ -20,8 +20,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from schedules_pipeline.dev.databases import ensure_database
-from schedules_pipeline.dev.processes import PROC, Identity, User, identify, spawn, wait_until_gone
+from schedules_pipeline.dev.processes import User, spawn, wait_until_gone
 from schedules_pipeline.errors import StartupError
+from schedules_pipeline.launcher.identity import PROC, Identity, identify
 from schedules_pipeline.settings import child_environment
 
 VERSION = "18"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from schedules_pipeline.dev.home import Home, Record
 from schedules_pipeline.dev.parts import Part
-from schedules_pipeline.dev.processes import born, describe_exit, spawn
+from schedules_pipeline.dev.processes import describe_exit, spawn
 from schedules_pipeline.dev.voice import Voice, printable
 from schedules_pipeline.errors import StartupError
+from schedules_pipeline.launcher.identity import born
 
 # A part that lived this long died of something that may be over: it is started again at once.
 LONG_LIFE_SECONDS = 10.0

@@ -17,8 +17,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 
 from schedules_pipeline.dev.home import Home, Record
-from schedules_pipeline.dev.parts import CODE_SERVER, DAEMON, POSTGRES, WEBSERVER
-from schedules_pipeline.dev.processes import PROC, Identity, wait_until_gone
+from schedules_pipeline.dev.parts import CODE_SERVER, DAEMON, POSTGRES, RUN_PARENT, WEBSERVER
+from schedules_pipeline.dev.processes import wait_until_gone
+from schedules_pipeline.launcher.identity import PROC, Identity
 
 # In all less than 10 s, with what looking and killing add on a busy machine.
 STARTERS_SECONDS = 1.5
@@ -26,6 +27,9 @@ RUNS_SECONDS = 3.0  # after the starters' time; a run needs up to 2 s for answer
 SERVERS_SECONDS = 1.5
 POSTGRES_SECONDS = 1.5
 KILLED_SECONDS = 0.2
+
+# Who starts Dagster runs, cold or warm: the runs' processes carry their mark.
+RUN_STARTERS = (CODE_SERVER, RUN_PARENT)
 
 # What a run or its code server has at its side, by the command line: Python's keeper of shared
 # memory (it ignores SIGINT), and the copiers of a run's output. They end with whom they serve.
@@ -50,12 +54,12 @@ def stop_house(
     servers = [record for name, record in records.items() if name not in last]
 
     _terminate(starters)
-    interrupted = _interrupt(runs(home, records.get(CODE_SERVER)))
+    interrupted = _interrupt(runs(home, records))
     _end(starters, STARTERS_SECONDS)
     # Only now can no new one begin.
-    late = [run for run in runs(home, records.get(CODE_SERVER)) if run not in interrupted]
+    late = [run for run in runs(home, records) if run not in interrupted]
     wait_until_gone(interrupted + _interrupt(late), RUNS_SECONDS)
-    _kill_all(runs(home, records.get(CODE_SERVER)))
+    _kill_all(runs(home, records))
     _terminate(servers)
     _end(servers, SERVERS_SECONDS)
     before_postgres()
@@ -79,13 +83,14 @@ def reap(parts: Collection[int]) -> None:
             os.waitpid(dead.si_pid, os.WNOHANG)
 
 
-def runs(home: Home, code_server: Record | None) -> list[Identity]:
-    """The live Dagster runs of this home: what its code server started, this one or one before."""
-    server = code_server.pid if code_server else 0
+def runs(home: Home, records: Mapping[str, Record]) -> list[Identity]:
+    """The live Dagster runs of this home: what these parts started, or those before them."""
+    starters = [records[name].pid for name in RUN_STARTERS if name in records]
     return [
         process
-        for process in home.processes(CODE_SERVER)
-        if process.pid != server and _is_run(process.pid)
+        for name in RUN_STARTERS
+        for process in home.processes(name)
+        if process.pid not in starters and _is_run(process.pid)
     ]
 
 

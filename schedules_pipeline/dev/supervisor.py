@@ -270,7 +270,7 @@ def _stop_leftovers(home: Home, postgres: EmbeddedPostgres | None, voice: Voice)
     server = postgres.running() if postgres else None
     if server:
         records[POSTGRES] = Record(server.pid, server.born, whole_group=False)
-    found = list(records) + ["Dagster run"] * len(runs(home, records.get(CODE_SERVER)))
+    found = list(records) + ["Dagster run"] * len(runs(home, records))
     if found or home.processes():
         voice.say(f"Stopping what an earlier run left on this home: {', '.join(found)}")
         stop_house(home, records)

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from schedules_pipeline.domain.slices import planning_frontier
+
 MAX_SLICES_PER_TICK = 3
 MAX_MADE_UP_SLICES_PER_TICK = 1
 MAX_MADE_UP_SLICES_ALONE = 2
@@ -65,6 +67,12 @@ def choose(owing: Iterable[OwingSlice], now: datetime) -> Sequence[Emission]:
             made_up += 1
         chosen.append(_emission(each, now))
     return chosen
+
+
+def next_look(now: datetime, horizon: timedelta, next_emission: datetime | None) -> datetime:
+    """When a tick has something new to see: a slice comes within reach, or another minute does."""
+    frontier_moves = planning_frontier(now, horizon) - horizon
+    return frontier_moves if next_emission is None else min(frontier_moves, next_emission)
 
 
 def _emission(owing: OwingSlice, now: datetime) -> Emission:

@@ -8,15 +8,23 @@ from schedules_pipeline.errors import InvalidInput
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+JOINED_LATER = timedelta(seconds=30)
+"""How long after its hour a standby still takes what comes, if the next one is not up by then."""
+STANDS_LONGER = timedelta(seconds=45)
+"""How long after its hour it stays up: longer than any write that chose it may take to commit."""
 
 
 class SliceKind(StrEnum):
-    """Why a slice exists. `minute` and `sync` are the live ones."""
+    """Why a slice exists. `minute`, `sync` and `now` are the live ones."""
 
     MINUTE = "minute"
     SYNC = "sync"
     BACKLOG = "backlog"
     MISSED = "missed"
+    NOW = "now"
+
+
+OF_AN_HOUR = frozenset({SliceKind.MISSED, SliceKind.NOW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +43,13 @@ class Slice:
     @property
     def ends_at(self) -> datetime:
         """The first instant that is no longer this slice's."""
-        return self.starts_at + (HOUR if self.kind is SliceKind.MISSED else MINUTE)
+        return self.starts_at + (HOUR if self.kind in OF_AN_HOUR else MINUTE)
 
     @property
     def worked_until(self) -> datetime:
         """Until when its run stays up although it owes nothing: what is live may get more."""
+        if self.kind is SliceKind.NOW:
+            return self.ends_at + STANDS_LONGER
         return self.starts_at if self.kind is SliceKind.MISSED else self.ends_at
 
 
@@ -56,6 +66,11 @@ def floor_minute(instant: datetime) -> datetime:
 def floor_hour(instant: datetime) -> datetime:
     """The beginning of the hour that `instant` lies in."""
     return floor_minute(instant).replace(minute=0)
+
+
+def standby_slices(now: datetime, horizon: timedelta) -> set[Slice]:
+    """Those of the hours that a standby worker is wanted for: this one, and one within reach."""
+    return {Slice(SliceKind.NOW, floor_hour(at)) for at in (now, now + horizon)}
 
 
 def present_slice(now: datetime, *, answers_in_turn: bool) -> Slice:

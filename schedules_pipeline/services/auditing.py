@@ -1,7 +1,8 @@
 """The audit trail: every fire's end becomes one event that people see in Dagster.
 
 An event and its `recorded_at` cannot be one transaction (Dagster's log is Dagster's): a run that
-dies between the two makes the event again. The ledger is the truth, the event log is for people.
+dies between the two makes its events again, up to a batch of them. The ledger is the truth, the
+event log is for people.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from schedules_pipeline.errors import FiresFailed
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.store_port import AuditRecord
 
-RECORDS_PER_COMMIT = 50
+RECORDS_PER_BATCH = 100
 NAMED_FAILURES = 20
 
 
@@ -22,13 +23,11 @@ class AuditTrail:
         self._dispatch = dispatch
         self._failed: list[AuditRecord] = []
 
-    def records(self) -> Iterator[AuditRecord]:
-        """Each end that has no event yet. A record counts as made when the next is asked for."""
+    def batches(self) -> Iterator[Sequence[AuditRecord]]:
+        """The ends that have no event yet. A batch counts as told when the next is asked for."""
         key = self._dispatch.slice_key
-        while batch := self._dispatch.write(
-            lambda tx: tx.fires.unrecorded(key, RECORDS_PER_COMMIT)
-        ):
-            yield from batch
+        while batch := self._dispatch.write(lambda tx: tx.fires.unrecorded(key, RECORDS_PER_BATCH)):
+            yield batch
             self._mark(batch)
 
     def _mark(self, batch: Sequence[AuditRecord]) -> None:

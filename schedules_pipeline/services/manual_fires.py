@@ -1,11 +1,11 @@
-"""One more fire, because a person said so: in the present minute's slice."""
+"""One more fire, because a person said so: in the slice that is worked now."""
 
 from datetime import datetime
 from uuid import uuid4
 
 from schedules_pipeline.domain.fire import manual_fire_id
 from schedules_pipeline.domain.schedule import Agent, Schedule
-from schedules_pipeline.services.releasing import slice_now
+from schedules_pipeline.services.standby import slice_now
 from schedules_pipeline.services.store_port import Transaction
 
 

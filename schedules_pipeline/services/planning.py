@@ -21,6 +21,7 @@ from schedules_pipeline.domain.planning import (
 from schedules_pipeline.domain.schedule import Schedule
 from schedules_pipeline.domain.slices import Slice, floor_minute, planning_frontier
 from schedules_pipeline.errors import InvalidCadence
+from schedules_pipeline.services.standby import LIVE_SYNC_SLICES, hand_to_standby
 from schedules_pipeline.services.store_port import FireMove, Store, Transaction
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,8 @@ log = logging.getLogger(__name__)
 SCHEDULES_PER_TRANSACTION = 500
 FIRES_PER_TRANSACTION = 2_000
 FIRES_PER_TICK = 20_000
-LIVE_SYNC_SLICES = 6
-"""So many Dagster runs at most wait for synchronous agents at once."""
+SOON = timedelta(seconds=10)
+"""What is due sooner cannot wait for the clock to look by itself, and for a run to come up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,11 @@ class PlanningRules:
 
     horizon: timedelta
     grace: timedelta
+
+    @property
+    def soon(self) -> timedelta:
+        """What is due within so long is sooner than the clock plans. Of a short horizon a part."""
+        return min(SOON, self.horizon / 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,8 @@ class Planner:
         """Enumerate without locks, then write in transactions of a bounded number of fires."""
         written = 0
         for plans in _bounded(self._enumerate(readings, now)):
-            written += self._store.run(partial(write_plans, plans=plans, now=now))
+            write = partial(write_plans, plans=plans, now=now, soon=self._rules.soon, quietly=True)
+            written += self._store.run(write)
         return written
 
     def _enumerate(self, readings: Sequence[ClockReading], now: datetime) -> Iterator[SchedulePlan]:
@@ -119,7 +126,7 @@ def plan_at_once(tx: Transaction, schedule_id: str, rules: PlanningRules) -> Non
     reading = replace(reading, crowded=tx.slices.crowded(LIVE_SYNC_SLICES))
     now = tx.now()
     if reading.next_due_at < planning_frontier(now, rules.horizon):
-        write_plans(tx, [_plan_one(reading, now, rules)], now)
+        write_plans(tx, [_plan_one(reading, now, rules)], now, rules.soon)
 
 
 def cover(tx: Transaction, schedule_id: str, now: datetime, reason: GapReason) -> None:
@@ -163,16 +170,32 @@ def realign_ahead(tx: Transaction, schedule: Schedule, now: datetime) -> None:
         tx.fires.move(moves)
 
 
-def write_plans(tx: Transaction, plans: Sequence[SchedulePlan], now: datetime) -> int:
-    """Lock, drop what changed since it was read, insert fires and gaps, advance the clocks."""
+def write_plans(
+    tx: Transaction,
+    plans: Sequence[SchedulePlan],
+    now: datetime,
+    soon: timedelta = SOON,
+    *,
+    quietly: bool = False,
+) -> int:
+    """Lock, drop what changed since it was read, insert fires and gaps, advance the clocks.
+
+    Who waits for work is told of what is due before `now + soon`; `quietly`: only the standby is,
+    for these are a tick's own plans, and it hands the rest over itself.
+    """
     tx.switches.hold()
     standing = tx.clocks.lock_unchanged([plan.reading for plan in plans])
-    kept = [plan for plan in plans if plan.schedule_id in standing]
+    kept: Sequence[SchedulePlan] = [p for p in plans if p.schedule_id in standing]
     if not kept:
         return 0
+    kept, standby = hand_to_standby(tx, kept, now, soon)
     slices = {fire.slice for plan in kept for fire in plan.fires}
     if slices:
-        tx.slices.open(slices, now)
+        tx.slices.open(slices, now, quietly=True)
+        near = {f.slice.key for plan in kept for f in plan.fires if f.due_at < now + soon}
+        told = ({standby.key} if standby else set()) if quietly else near
+        if told:
+            tx.slices.tell(told)
     inserted = tx.fires.plan(kept)
     tx.clocks.advance(kept)
     return inserted

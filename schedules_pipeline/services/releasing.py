@@ -5,12 +5,9 @@ became final, a policy that was changed, a fire ahead that ended otherwise.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
 
 from schedules_pipeline.domain.policies import OverlapScope
-from schedules_pipeline.domain.schedule import AcpType
-from schedules_pipeline.domain.slices import Slice, present_slice
-from schedules_pipeline.services.planning import LIVE_SYNC_SLICES
+from schedules_pipeline.services.standby import slice_now
 from schedules_pipeline.services.store_port import Release, Store, Transaction
 
 WAITING_PER_TICK = 100
@@ -46,17 +43,12 @@ def prepare(tx: Transaction, schedule_ids: Collection[str]) -> Sequence[Release]
     # Asked once for each type of agent, not for each fire.
     present = {acp_type: slice_now(tx, acp_type, now) for acp_type in {f.acp_type for f in found}}
     releases = [Release(fire_id=each.fire_id, slice=present[each.acp_type]) for each in found]
-    tx.slices.open({each.slice for each in releases}, now)
+    # Most of them stay where they are: told is what was released.
+    tx.slices.open({each.slice for each in releases}, now, quietly=True)
     return releases
 
 
 def release(tx: Transaction, releases: Sequence[Release]) -> None:
     """Let those go that nothing is ahead of any more."""
-    if releases:
-        tx.overlaps.release(releases, tx.now())
-
-
-def slice_now(tx: Transaction, acp_type: AcpType, now: datetime) -> Slice:
-    """The slice that is worked at this moment, for something that is due now."""
-    crowd = tx.slices.crowded(LIVE_SYNC_SLICES) if acp_type is AcpType.SYNC else None
-    return crowd or present_slice(now, answers_in_turn=acp_type is AcpType.SYNC)
+    if releases and (joined := tx.overlaps.release(releases, tx.now())):
+        tx.slices.tell(joined)

@@ -1,8 +1,9 @@
 """The slice's worker: claims what is due, tells the agents, writes what came of it.
 
 One event loop; the database is reached through two threads, one that claims and one that writes
-outcomes (with the heartbeat's that makes three connections). Nothing stands between a fire's due
-time and its send but the claim, task/create and the commit of `task_created`.
+outcomes (with the heartbeat's that makes three connections, and a fourth only listens). Nothing
+stands between a fire's due time and its send but the claim, task/create and the commit of
+`task_created`.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
 from schedules_pipeline.services.group_commit import GroupCommit
+from schedules_pipeline.services.news_port import EVERYWHERE, Ear
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.platform_port import AgentPlatform, Stop
 from schedules_pipeline.services.slots import Slots
@@ -31,6 +33,9 @@ T = TypeVar("T")
 Expected = Sequence[tuple[Agent, int]]
 
 LOOK_AGAIN_SECONDS = 1.0
+STANDBY_LOOKS_AGAIN_SECONDS = 5.0
+"""Of a run that is up for an hour each look counts, and it is told of everything that joins."""
+LOOKS_APART_SECONDS = 0.05
 LARGEST_AGENDA = 5_000
 ANNOUNCED_AHEAD = timedelta(seconds=LOOK_AGAIN_SECONDS + 0.2)
 """How long before its due time a fire is announced to the platform: by one look at least, and
@@ -58,17 +63,25 @@ class SliceWorker:
         access: FireAccess | None,
         clock: DatabaseTime,
         rules: DeliveryRules,
+        ear: Ear,
         *,
         grace: timedelta,
         ends_at: datetime,
+        standby: bool = False,
     ) -> None:
+        """`standby`: what joins the slice is told of, and all of it is over once the clock is
+        switched off."""
         self._dispatch = dispatch
+        self._ear = ear
+        self._heard_on: int | None = None
         self._platform = platform
         self._access = access
         self._clock = clock
         self._rules = rules
         self._grace = grace
         self._ends_at = ends_at
+        self._standby = standby
+        self._switched_off = False
         self._agenda = Agenda()
         self._wake = asyncio.Event()
         self._slots = Slots(on_free=self._wake.set)
@@ -79,6 +92,7 @@ class SliceWorker:
         self._errands: set[asyncio.Task[None]] = set()
         self._previous: Mapping[str, PreviousTask] = {}
         self._looked_at = float("-inf")
+        self._look_at = float("-inf")
         self._announced_until = datetime.min.replace(tzinfo=UTC)
         self._stopping = False
 
@@ -120,14 +134,14 @@ class SliceWorker:
         if self._dispatch.ended:
             raise DispatchEnded(f"Dagster run {self._dispatch.dagster_run_id} was declared ended.")
         self._wake.clear()
-        if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
+        if time.monotonic() >= self._look_at:
             await self._look()
         claim_at = self._claim_at()
         due = self._agenda.take(claim_at, self._slots)
         if due:
             await self._claim(due, claim_at)
             return True
-        if not self._agenda and not self._in_hand and self._clock.now() >= self._ends_at:
+        if not self._agenda and not self._in_hand and self._is_over():
             # The agenda may be a second old, and something may have joined since.
             await self._look()
             if not self._agenda:
@@ -135,14 +149,44 @@ class SliceWorker:
         await self._wait()
         return True
 
+    def _is_over(self) -> bool:
+        return self._switched_off or self._clock.now() >= self._ends_at
+
     async def _look(self) -> None:
         """Read what is open. Fires that join late are found here."""
-        looked_at = time.monotonic()
+        if self._clock.now() < self._ends_at:
+            await self._listen()
+        # Set before the look: news that come during it are of what it may not see.
+        hears = self._standby and self._heard_on is not None
+        self._looked_at = time.monotonic()
+        self._look_at = self._looked_at + (
+            STANDBY_LOOKS_AGAIN_SECONDS if hears else LOOK_AGAIN_SECONDS
+        )
         found, previous, expected = await self._in_thread(self._claims, self._read_open)
         self._previous = {each.schedule_id: each for each in previous}
         self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
         self._platform.expect(expected)
-        self._looked_at = looked_at
+
+    async def _listen(self) -> None:
+        """Before a look: what comes behind it is heard. Without an ear, looking does as well."""
+        if self._heard_on is None and await self._in_thread(self._claims, self._ear.open):
+            self._heard_on = self._ear.fileno()
+            asyncio.get_running_loop().add_reader(self._heard_on, self._hear)
+
+    def _hear(self) -> None:
+        """Look soon, if it is about us. Of a crowd of writers, the first ones share a look."""
+        told = self._ear.read()
+        if EVERYWHERE in told:
+            self._stop_listening()  # Lost, perhaps; it costs little to listen anew.
+        if EVERYWHERE in told or self._dispatch.slice_key in told:
+            self._look_at = min(self._look_at, self._looked_at + LOOKS_APART_SECONDS)
+            self._wake.set()
+
+    def _stop_listening(self) -> None:
+        if self._heard_on is not None:
+            asyncio.get_running_loop().remove_reader(self._heard_on)
+            self._heard_on = None
+        self._ear.close()
 
     def _read_open(self) -> tuple[Sequence[OpenFire], Sequence[PreviousTask], Expected]:
         """Open fires; tasks that may keep agents busy; inputs due soon, not yet announced."""
@@ -152,6 +196,8 @@ class SliceWorker:
 
         def read(tx: Transaction) -> tuple[Sequence[OpenFire], Sequence[PreviousTask], Expected]:
             self._clock.check(tx)
+            if self._standby:
+                self._switched_off = tx.switches.stopped().all_since is not None
             found = tx.fires.open_in(key, run, LARGEST_AGENDA)
             soon = due_soon(found, announced, until)
             agents = tx.agents.find(soon) if soon else {}
@@ -256,9 +302,9 @@ class SliceWorker:
             self._wake.set()
 
     async def _wait(self) -> None:
-        """Until the next fire is due, a slot is free, or a second has passed."""
+        """Until the next fire is due, a slot is free, news have come, or a second has passed."""
         next_at = self._agenda.next_at(self._slots)
-        seconds = self._looked_at + LOOK_AGAIN_SECONDS - time.monotonic()
+        seconds = self._look_at - time.monotonic()
         if self._slots.free_in_all() <= 0:
             # Nothing can be taken, whatever is due; nobody says when a request turns 2 s old.
             seconds = min(seconds, FULL_RETRY_SECONDS)
@@ -275,6 +321,7 @@ class SliceWorker:
             await asyncio.wait(self._in_hand.values(), timeout=LAST_ANSWERS_SECONDS)
 
     async def _close(self) -> None:
+        self._stop_listening()
         if self._errands and not self._stopping:
             await asyncio.wait(self._errands, timeout=LAST_ANSWERS_SECONDS)
         left = [*self._in_hand.values(), *self._errands]

@@ -625,11 +625,34 @@ class ClockRepository(Protocol):
 class SliceRepository(Protocol):
     """Slices: their emission and their end."""
 
-    def open(self, slices: Collection[Slice], now: datetime) -> None:
-        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled."""
+    def open(self, slices: Collection[Slice], now: datetime, *, quietly: bool = False) -> None:
+        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled.
 
-    def owing(self, now: datetime, horizon: timedelta) -> Sequence[OwingSlice]:
-        """Those that begin within the horizon, owe something and have no live dispatch."""
+        Who waits for work is told on commit, unless `quietly`: see `store.news` for whom.
+        """
+
+    def tell(self, slice_keys: Collection[str]) -> None:
+        """Say, on commit, that they have something new."""
+
+    def provide(self, slices: Collection[Slice], now: datetime) -> None:
+        """Insert those that are new. Takes no lock on the others."""
+
+    def standing_by(self, now: datetime) -> Slice | None:
+        """The slice whose standby worker takes what is due now; None while there is none."""
+
+    def worked(self, slice_keys: Collection[str]) -> set[str]:
+        """Those of them that have a live dispatch."""
+
+    def owing(
+        self, now: datetime, horizon: timedelta, *, standby: bool = False
+    ) -> Sequence[OwingSlice]:
+        """Those that begin within the horizon, owe something and have no live dispatch.
+
+        With `standby` a slice of kind `now` owes its presence, until its hour is almost over.
+        """
+
+    def next_emission(self, now: datetime, horizon: timedelta) -> datetime | None:
+        """When the next unsettled slice may be emitted that may not be now."""
 
     def mark_emitted(self, slice_key: str, emit_after: datetime) -> None: ...
 
@@ -770,8 +793,11 @@ class OverlapRepository(Protocol):
     def first_waiting(self, schedule_ids: Collection[str]) -> Sequence[WaitingFire]:
         """Of each of these schedules that has any."""
 
-    def release(self, releases: Sequence[Release], now: datetime) -> None:
-        """Plan them anew, unless a fire of their schedule is under way or due already."""
+    def release(self, releases: Sequence[Release], now: datetime) -> set[str]:
+        """Plan them anew, unless a fire of their schedule is under way or due already.
+
+        Returns the keys of the slices that got any.
+        """
 
     def slices_of_waiting(self, schedule_id: str) -> Collection[str]:
         """The keys of the slices that its waiting fires are in."""

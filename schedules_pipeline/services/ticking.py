@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
-from schedules_pipeline.domain.emission import Emission, choose
+from schedules_pipeline.domain.emission import Emission, choose, next_look
+from schedules_pipeline.domain.slices import standby_slices
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.errors import AnotherTick
 from schedules_pipeline.services.backfilling import feed_backfills, missed_hours
@@ -30,9 +31,18 @@ EndedRuns = Callable[[datetime], Iterable[EndedRun]]
 class Clock:
     """Turns due rows into fires, and slices that owe something into Dagster runs."""
 
-    def __init__(self, store: Store, rules: PlanningRules, open_tasks: OpenTasks) -> None:
-        """`open_tasks`: asked for fires that wait until a task is final."""
+    def __init__(
+        self,
+        store: Store,
+        rules: PlanningRules,
+        open_tasks: OpenTasks,
+        *,
+        standby: bool = False,
+    ) -> None:
+        """`open_tasks`: asked for fires that wait until a task is final. `standby`: keep a run up
+        for what is due at once."""
         self._store = store
+        self._standby = standby
         self._open_tasks = open_tasks
         self._rules = rules
         self._planner = Planner(store, rules)
@@ -52,6 +62,16 @@ class Clock:
         self._planner.plan(lambda: time.monotonic() > deadline)
         self._settle()
         return self._store.run(self._emit)
+
+    def seconds_until_next(self) -> float:
+        """How long until a tick has something to do that nobody else brings about."""
+
+        def look(tx: Transaction) -> float:
+            now, horizon = tx.now(), self._rules.horizon
+            at = next_look(now, horizon, tx.slices.next_emission(now, horizon))
+            return (at - now).total_seconds()
+
+        return self._store.run(look)
 
     def missed_hours(self, after_gap: int) -> tuple[Sequence[str], int]:
         """Keys of hours that the clock missed, and up to which gap they are known."""
@@ -116,7 +136,10 @@ class Clock:
         tx.heartbeat.write(next_heartbeat(tx.heartbeat.read(), now))
         if tx.switches.stopped().all_since is not None:
             return []
-        emissions = choose(tx.slices.owing(now, self._rules.horizon), now)
+        horizon = self._rules.horizon
+        if self._standby:
+            tx.slices.provide(standby_slices(now, horizon), now)
+        emissions = choose(tx.slices.owing(now, horizon, standby=self._standby), now)
         for emission in sorted(emissions, key=lambda e: e.slice_key):
             tx.slices.mark_emitted(emission.slice_key, emission.emit_after)
         return emissions

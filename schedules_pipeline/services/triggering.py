@@ -21,7 +21,7 @@ class Triggers:
         self._store = store
 
     def trigger(self, agent_id: str, schedule_id: str, expected: Expected = ANY) -> str:
-        """One more fire, now, in the present minute's slice; returns its id.
+        """One more fire, now, for the standby or in the present minute's slice; returns its id.
 
         Errors: NotFound; Stale.
         """
@@ -53,8 +53,9 @@ class Triggers:
                 )
             now = tx.now()
             backlog = Slice(SliceKind.BACKLOG, floor_minute(now))
-            tx.slices.open({backlog}, now)
-            tx.fires.reopen([fire_id], now, backlog)
+            into = tx.slices.standing_by(now) or backlog
+            tx.slices.open({into}, now)
+            tx.fires.reopen([fire_id], now, into)
             return _require_fire(tx, fire_id)
 
         return self._store.run(redrive)

@@ -7,11 +7,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg.errors
+from psycopg.conninfo import make_conninfo
+from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schedules_pipeline.errors import Busy, SchemaMissing, Unavailable
+from schedules_pipeline.store.news import PostgresEar
 
 T = TypeVar("T")
 
@@ -19,6 +22,7 @@ DEADLOCK_RETRIES = 3
 LONGEST_WAIT_SECONDS = 3.0
 """For a connection, for a row, and for both together."""
 SHORTEST_WAIT_SECONDS = 0.05
+TOO_LONG = "The database took too long over this; ask for less at a time, or try again later."
 LOCKED = "Another request is changing the same schedule; try again."
 
 AWAY = (
@@ -29,6 +33,15 @@ AWAY = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
+
+# A peer that is gone without a word is noticed within half a minute.
+KEEPALIVE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 
 SESSION_SETTINGS = (
     "-c idle_in_transaction_session_timeout=5000 "
@@ -41,10 +54,19 @@ SESSION_SETTINGS = (
 class Database:
     """PostgreSQL, seen from one process.
 
-    `url` begins with `postgresql+psycopg://`. Never more than `pool_size` connections are open.
+    `url` begins with `postgresql+psycopg://`. Never more than `pool_size` connections are open. A
+    statement that takes longer than `statement_seconds` is given up; None: none is.
     """
 
-    def __init__(self, url: str, *, pool_size: int, application: str = "schedules") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        application: str = "schedules",
+        statement_seconds: float | None = None,
+    ) -> None:
+        limit = f" -c statement_timeout={(statement_seconds or 0) * 1_000:.0f}"
         self._engine: Engine = create_engine(
             url,
             pool_size=pool_size,
@@ -54,16 +76,26 @@ class Database:
             pool_use_lifo=True,
             # A ping per checkout (0.1 ms) is the price of surviving a restart of the database.
             pool_pre_ping=True,
+            # Ten times faster than json.loads; a schedule has four such columns.
+            json_deserializer=from_json,
+            # What people wrote has no place in a traceback.
+            hide_parameters=True,
             connect_args={
-                "options": SESSION_SETTINGS,
+                "options": SESSION_SETTINGS + limit,
                 "application_name": application,
-                "connect_timeout": 5,
-                # A peer that is gone without a word is noticed within half a minute.
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 20_000,
+                **KEEPALIVE,
             },
+        )
+
+    def ear(self) -> PostgresEar:
+        """Another connection, beside the pool, once it is opened."""
+        url = self._engine.url.set(drivername="postgresql")
+        return PostgresEar(
+            make_conninfo(
+                url.render_as_string(hide_password=False),
+                application_name="schedules, listening",
+                **KEEPALIVE,
+            )
         )
 
     @contextmanager
@@ -142,6 +174,9 @@ def _translated(error: DBAPIError) -> Exception:
         return _Deadlock("Two transactions waited for each other; try again.")
     if isinstance(cause, psycopg.errors.LockNotAvailable):
         return Busy(LOCKED)
+    # Before the next one, of which it is a kind.
+    if isinstance(cause, psycopg.errors.QueryCanceled):
+        return Unavailable(TOO_LONG)
     if isinstance(cause, AWAY):
         return Unavailable("The database cannot be reached; try again.")
     return error

@@ -147,8 +147,10 @@ class PostgresFires:
         """Scheduled fires that wait for their time."""
         rows = self._connection.execute(
             text("""
-                select f.id, f.nominal_at, f.due_at, s.kind as slice_kind
-                from fires f join slices s using (slice_key)
+                select f.id, f.nominal_at, f.due_at,
+                       case when s.kind <> 'now' then s.kind
+                            when a.acp_type = 'sync' then 'sync' else 'minute' end as slice_kind
+                from fires f join slices s using (slice_key) join agents a on a.id = f.agent_id
                 where f.schedule_id = :id and f.state = 'planned' and f.due_at > :now
                   and f.trigger_type = 'scheduled'
                   and f.slice_key = any(array(

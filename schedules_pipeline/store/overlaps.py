@@ -179,12 +179,13 @@ class PostgresOverlaps:
             for row in rows
         ]
 
-    def release(self, releases: Sequence[Release], now: datetime) -> None:
+    def release(self, releases: Sequence[Release], now: datetime) -> set[str]:
         """Plan them anew, unless a fire of their schedule is under way or due already.
 
-        One at a time: whoever ends the released one lets the next go.
+        One at a time: whoever ends the released one lets the next go. Returns the keys of the
+        slices that got any.
         """
-        self._connection.execute(
+        rows = self._connection.execute(
             text("""
                 with released as (
                     update fires f
@@ -199,10 +200,11 @@ class PostgresOverlaps:
                                 select slice_key from slices where settled_at is null))
                             and (o.state in ('claimed', 'task_created')
                                  or (o.state = 'planned' and o.due_at <= :now)))
-                    returning f.schedule_id
+                    returning f.schedule_id, f.slice_key
                 )
                 update schedule_clock c set waiting_count = c.waiting_count - 1
                 from released r where c.schedule_id = r.schedule_id
+                returning r.slice_key
             """),
             {
                 "now": now,
@@ -210,6 +212,7 @@ class PostgresOverlaps:
                 "slices": [r.slice.key for r in releases],
             },
         )
+        return set(rows.scalars())
 
     def slices_of_waiting(self, schedule_id: str) -> Collection[str]:
         """The keys of the slices that its waiting fires are in."""

@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.emission import OwingSlice
-from schedules_pipeline.domain.slices import Slice, SliceKind
+from schedules_pipeline.domain.slices import JOINED_LATER, Slice, SliceKind
+from schedules_pipeline.store.news import tell
 from schedules_pipeline.store.switches import switched_on
 
 CANDIDATES_PER_TICK = 50
+ALIVE = timedelta(seconds=15)
+"""How old a standby's last heartbeat may be, one of which is due every 10 s."""
 
 
 class PostgresSlices:
@@ -18,13 +21,28 @@ class PostgresSlices:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def open(self, slices: Collection[Slice], now: datetime) -> None:
-        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled.
+    def open(self, slices: Collection[Slice], now: datetime, *, quietly: bool = False) -> None:
+        """Insert those that are new, lock all FOR SHARE in key order, unsettle the settled; tell.
 
         Whoever settles a slice locks it FOR UPDATE first and then looks for open fires: so either
         it sees the fire that comes now, or we see that it settled, and take that back.
         """
         ordered = sorted(slices, key=lambda s: s.key)
+        self._insert(ordered, now)
+        keys = {"keys": [s.key for s in ordered]}
+        settled = self._lock_opened(keys)
+        if any(settled):
+            self._connection.execute(
+                text("""
+                    update slices set settled_at = null
+                    where slice_key = any(:keys) and settled_at is not null
+                """),
+                keys,
+            )
+        if not quietly:
+            self.tell([s.key for s in ordered])
+
+    def _insert(self, ordered: Sequence[Slice], now: datetime) -> None:
         self._connection.execute(
             text("""
                 insert into slices (slice_key, kind, starts_at, ends_at, emit_after)
@@ -41,16 +59,10 @@ class PostgresSlices:
                 "ends": [s.ends_at for s in ordered],
             },
         )
-        keys = {"keys": [s.key for s in ordered]}
-        settled = self._lock_opened(keys)
-        if any(settled):
-            self._connection.execute(
-                text("""
-                    update slices set settled_at = null
-                    where slice_key = any(:keys) and settled_at is not null
-                """),
-                keys,
-            )
+
+    def tell(self, slice_keys: Collection[str]) -> None:
+        """Say, on commit, that they have something new."""
+        tell(self._connection, slice_keys)
 
     def _lock_opened(self, keys: dict[str, list[str]]) -> Sequence[bool]:
         """Lock in key order; returns of each whether it is settled.
@@ -67,22 +79,58 @@ class PostgresSlices:
             .all()
         )
 
-    def owing(self, now: datetime, horizon: timedelta) -> Sequence[OwingSlice]:
+    def provide(self, slices: Collection[Slice], now: datetime) -> None:
+        """Insert those that are new. Takes no lock on the others."""
+        self._insert(sorted(slices, key=lambda s: s.key), now)
+
+    def standing_by(self, now: datetime) -> Slice | None:
+        """The slice whose standby worker takes what is due now; None while there is none.
+
+        The newest hour's that is up: so the next hour's takes over as soon as it is, and the last
+        one's goes on for a moment where it is not.
+        """
+        starts_at = self._connection.execute(
+            text("""
+                select s.starts_at from dispatches d join slices s using (slice_key)
+                where d.finished_at is null and not d.by_person and s.kind = 'now'
+                  and d.heartbeat_at >= :now - :alive and s.ends_at > :now - :later
+                order by s.starts_at desc limit 1
+            """),
+            {"now": now, "alive": ALIVE, "later": JOINED_LATER},
+        ).scalar()
+        return None if starts_at is None else Slice(SliceKind.NOW, starts_at)
+
+    def worked(self, slice_keys: Collection[str]) -> set[str]:
+        """Those of them that have a live dispatch."""
+        rows = self._connection.execute(
+            text("""
+                select slice_key from dispatches
+                where finished_at is null and slice_key = any(:keys)
+            """),
+            {"keys": sorted(slice_keys)},
+        )
+        return set(rows.scalars())
+
+    def owing(
+        self, now: datetime, horizon: timedelta, *, standby: bool = False
+    ) -> Sequence[OwingSlice]:
         """Those that begin within the horizon, owe something and have no live dispatch.
 
-        Owed are planned fires, unfinished ones whose dispatch is finished, and the record of those
+        With `standby` a slice of kind `now` owes its presence, until its hour is almost over. Owed
+        are planned fires, unfinished ones whose dispatch is finished, and the record of those
         that ended. Not owed is what is switched off: no run waits for it, and its slice stays
         unsettled until it is on again.
         """
         rows = self._connection.execute(
             text(f"""
                 select s.slice_key, s.kind, s.starts_at, s.emit_count, s.fruitless_count,
-                       s.kind in ('minute', 'sync') and s.ends_at > :now as live,
+                       s.kind in ('minute', 'sync', 'now') and s.ends_at > :now as live,
                        owed.owes_inputs, owed.fire_count, owed.agents
                 from slices s
                 cross join lateral (
-                    select count(*) as fire_count, bool_or(f.finished_at is null) as owes_inputs,
-                           array_agg(distinct a.name) as agents
+                    select count(*) as fire_count,
+                           coalesce(bool_or(f.finished_at is null), false) as owes_inputs,
+                           coalesce(array_agg(distinct a.name), '{{}}') as agents
                     from fires f
                     join agents a on a.id = f.agent_id
                     left join dispatches d on d.dagster_run_id = f.claimed_by
@@ -95,14 +143,20 @@ class PostgresSlices:
                 where s.settled_at is null
                   and s.starts_at <= :until
                   and s.emit_after <= :now
-                  and owed.fire_count > 0
+                  and (owed.fire_count > 0
+                       or (:standby and s.kind = 'now' and s.ends_at > :until))
                   and not exists (
                       select 1 from dispatches d
                       where d.slice_key = s.slice_key and d.finished_at is null)
                 order by live desc, owed.owes_inputs desc, s.starts_at, s.slice_key
                 limit :most
             """),  # noqa: S608 - constants of ours
-            {"now": now, "until": now + horizon, "most": CANDIDATES_PER_TICK},
+            {
+                "now": now,
+                "until": now + horizon,
+                "standby": standby,
+                "most": CANDIDATES_PER_TICK,
+            },
         )
         return [
             OwingSlice(
@@ -119,6 +173,17 @@ class PostgresSlices:
             for row in rows
         ]
 
+    def next_emission(self, now: datetime, horizon: timedelta) -> datetime | None:
+        """When the next unsettled slice may be emitted that may not be now."""
+        found: datetime | None = self._connection.execute(
+            text("""
+                select min(greatest(starts_at - :horizon, emit_after)) from slices
+                where settled_at is null and greatest(starts_at - :horizon, emit_after) > :now
+            """),
+            {"now": now, "horizon": horizon},
+        ).scalar_one()
+        return found
+
     def mark_emitted(self, slice_key: str, emit_after: datetime) -> None:
         """Not again before `emit_after`, unless its run ends sooner."""
         self._connection.execute(
@@ -134,15 +199,17 @@ class PostgresSlices:
         """The first re-emission after a run ended is at once; later ones keep their distance.
 
         A run that ended or recorded a fire before it died makes the next one the first again: so
-        a slice whose runs are killed, one after another, is not given up for minutes.
+        a slice whose runs are killed, one after another, is not given up for minutes. Of a standby
+        to have stood there is work enough.
         """
         self._connection.execute(
             text("""
                 with lasts as (
-                    select distinct on (slice_key) slice_key, started_at from dispatches
-                    where slice_key = any(:keys) order by slice_key, started_at desc
+                    select distinct on (slice_key) slice_key, started_at, heartbeat_at
+                    from dispatches where slice_key = any(:keys) order by slice_key, started_at desc
                 ), fruitful as (
-                    select l.slice_key from lasts l where exists (
+                    select l.slice_key from lasts l join slices s using (slice_key)
+                    where (s.kind = 'now' and l.heartbeat_at > l.started_at) or exists (
                         select 1 from fires f
                         where f.slice_key = l.slice_key
                           and greatest(f.finished_at, f.recorded_at) >= l.started_at)

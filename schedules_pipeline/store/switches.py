@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.schedule import JsonObject
+from schedules_pipeline.services.news_port import EVERYWHERE
 from schedules_pipeline.services.store_port import Stopped, Switch
+from schedules_pipeline.store.news import tell
 
 SWITCH_LOCK = 7_305_003
 
@@ -46,7 +48,7 @@ class PostgresSwitches:
         )
 
     def turn_off(self, agent_id: str | None, actor: JsonObject, note: str | None) -> None:
-        """None: all. Off already: nothing changes."""
+        """None: all. Off already: nothing changes. The standby is told: it need not stand by."""
         self._lock()
         self._connection.execute(
             text("""
@@ -57,9 +59,10 @@ class PostgresSwitches:
             """),
             {"agent_id": agent_id, "actor": json.dumps(actor), "note": note},
         )
+        tell(self._connection, [EVERYWHERE])
 
     def turn_on(self, agent_id: str | None, actor: JsonObject, note: str | None) -> None:
-        """On already: nothing changes."""
+        """On already: nothing changes. Who waits for work is told: what was left is owed again."""
         self._lock()
         self._connection.execute(
             text("""
@@ -69,6 +72,7 @@ class PostgresSwitches:
             """),
             {"agent_id": agent_id, "actor": json.dumps(actor), "note": note},
         )
+        tell(self._connection, [EVERYWHERE])
 
     def history(self, agent_id: str | None, *, limit: int) -> Sequence[Switch]:
         """Newest first."""

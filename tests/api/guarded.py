@@ -17,10 +17,11 @@ from schedules_pipeline.services.conversation_port import NewMessage
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.services.registering import AgentDraft
 from schedules_pipeline.services.triggering import Triggers
-from schedules_pipeline.settings import Settings
+from schedules_pipeline.settings import Auth, Settings
 from schedules_pipeline.wiring import Wiring
 from tests.factories import a_draft
 from tests.ledger import database_now, insert_rows
+from tests.provider import StubProvider
 
 SAID = {"type": "text", "author": "user", "content": "a secret"}
 Place = tuple[str, str]
@@ -49,10 +50,22 @@ class Things:
 @contextmanager
 def guarded(app: FastAPI, database_url: str, **settings: Any) -> Iterator[Wiring]:
     """The application asks who asks."""
-    wiring = Wiring(Settings(database_url=database_url, **settings))
-    if "auth_url" in settings:
-        # A busy machine is no defect. Set before anybody has the wiring's own one.
-        wiring._provider = ProviderClient(settings["auth_url"], seconds=20)
+    with _served(app, Wiring(Settings(database_url=database_url, **settings))) as wiring:
+        yield wiring
+
+
+@contextmanager
+def asking(app: FastAPI, database_url: str, provider: StubProvider) -> Iterator[Wiring]:
+    """The application asks a provider, and waits: a busy machine is no defect."""
+    settings = Settings(database_url=database_url, auth=Auth.AGENTEX, auth_url=provider.url)
+    wiring = Wiring(settings)
+    wiring._provider = ProviderClient(provider.url, seconds=20)
+    with _served(app, wiring):
+        yield wiring
+
+
+@contextmanager
+def _served(app: FastAPI, wiring: Wiring) -> Iterator[Wiring]:
     app.state.use_cases = UseCases.of(wiring)
     try:
         yield wiring

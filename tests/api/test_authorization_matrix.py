@@ -22,7 +22,7 @@ from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.wiring import Wiring
 from tests.api.factories import agent_body, schedule_body
-from tests.api.guarded import SAID, Place, Things, a_key, guarded, some_things
+from tests.api.guarded import SAID, Place, Things, a_key, asking, guarded, some_things
 from tests.provider import StubProvider
 
 ROUTES = sorted(
@@ -80,7 +80,7 @@ def _with(expected: Expected, body: Any, present: int = 200) -> Expected:
 VIEWER, EDITOR, ADMIN = Role.VIEWER, Role.EDITOR, Role.ADMIN
 ONE = "/agents/{agent_id}/schedules/{schedule_id}"
 NAMED = "/agents/{agent_id}/schedules/name/{name}"
-FIRE = "/fires/{fire_id:path}"
+FIRE = "/fires/{fire_id}"
 MESSAGE = "/messages/{message_id:path}"
 AT = {"scheduled_time": "2090-01-01T00:00:00Z"}
 RANGE = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T02:00:00Z"}
@@ -367,7 +367,7 @@ def test_an_agents_key_opens_nothing_of_another_agent(
 
 @pytest.fixture
 def asked(app: FastAPI, module_database_url: str, provider: StubProvider) -> Iterator[Wiring]:
-    with guarded(app, module_database_url, auth="agentex", auth_url=provider.url) as wiring:
+    with asking(app, module_database_url, provider) as wiring:
         yield wiring
 
 

@@ -96,7 +96,7 @@ RAW: list[tuple[bytes, str]] = [
     (b"[]", "body: send one JSON object"),
     (b'"text"', "body: send one JSON object"),
     (b'{"a": "\xff"}', "body: is not JSON that can be read"),
-    (b'{"a":' * 100_000, "body: is not JSON that can be read"),
+    (b'{"a":' * 100_000, "body: is nested more than 64 deep; flatten it"),
     (b'{"interval_seconds": ' + b"9" * 5_000 + b"}", "body: is not JSON that can be read"),
 ]
 

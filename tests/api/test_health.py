@@ -116,3 +116,34 @@ def test_the_openapi_document_states_version_limits_and_error_shapes(client: htt
     assert create["responses"].keys() == {
         "200", "400", "401", "403", "404", "408", "409", "413", "422", "429", "503",
     }  # fmt: skip
+
+
+def test_every_link_of_the_openapi_document_leads_to_an_operation(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    known = {each["operationId"] for each in operations}
+    links = [
+        link
+        for each in operations
+        for answer in each["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert links
+    assert {link["operationId"] for link in links} <= known
+
+
+def test_a_statement_that_takes_too_long_is_given_up_and_says_so(
+    app: FastAPI, http: httpx.Client, own_database: str
+) -> None:
+    wiring = Wiring(Settings(database_url=own_database), statement_seconds=0.2)
+    app.state.use_cases = UseCases.of(wiring)
+    with psycopg.connect(own_database) as other:
+        other.execute("lock table agent_run_schedules")
+        response = http.get("/schedules")
+    assert response.status_code == 503
+    assert response.json()["message"] == (
+        "The database took too long over this; ask for less at a time, or try again later."
+    )
+    assert response.headers["retry-after"] == "1"
+    assert http.get("/schedules").status_code == 200
+    wiring.close()

@@ -75,7 +75,7 @@ def test_a_body_that_does_not_end_in_time_is_answered_with_408() -> None:
         sent.append(message)
 
     async def ask() -> None:
-        await BodyLimit(app, seconds=0.1)({"type": "http"}, trickle, send)
+        await BodyLimit(app, seconds=0.1)({"type": "http", "headers": []}, trickle, send)
 
     anyio.run(ask)
     assert sent[0]["status"] == 408

@@ -14,7 +14,7 @@ from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.wiring import Wiring
 from tests.agents import RunningAgent
 from tests.api.factories import agent_body
-from tests.api.guarded import SAID, Things, a_key, guarded, some_things
+from tests.api.guarded import SAID, Things, a_key, asking, guarded, some_things
 from tests.api.talking import Talk, talk_to
 from tests.ledger import query
 from tests.provider import StubProvider
@@ -31,7 +31,7 @@ def keyed(app: FastAPI, database_url: str) -> Iterator[Wiring]:
 
 @pytest.fixture
 def asked(app: FastAPI, database_url: str, provider: StubProvider) -> Iterator[Wiring]:
-    with guarded(app, database_url, auth="agentex", auth_url=provider.url) as wiring:
+    with asking(app, database_url, provider) as wiring:
         yield wiring
 
 

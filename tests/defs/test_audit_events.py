@@ -41,15 +41,22 @@ def record(state: FireState = FireState.DELIVERED, **changes: Any) -> AuditRecor
 
 
 def metadata(found: AuditRecord) -> dict[str, Any]:
-    return {name: value.value for name, value in audit_event(found, KEY).metadata.items()}
+    event = audit_event(found, KEY, asset_per_schedule=True)
+    return {name: value.value for name, value in event.metadata.items()}
 
 
 def test_a_delivery_is_a_materialization_of_its_schedules_asset_in_its_slice() -> None:
-    event = audit_event(record(), KEY)
+    event = audit_event(record(), KEY, asset_per_schedule=True)
     assert isinstance(event, dg.AssetMaterialization)
     assert event.asset_key == dg.AssetKey(["agent_runs", "reporter", "daily-12345678"])
     assert event.partition == KEY
     assert event.description == "delivered"
+
+
+def test_one_asset_per_agent_holds_the_events_of_its_schedules() -> None:
+    event = audit_event(record(), KEY, asset_per_schedule=False)
+    assert event.asset_key == dg.AssetKey(["agent_runs", "reporter"])
+    assert event.metadata["schedule"] == dg.MetadataValue.text("daily")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +71,7 @@ def test_a_delivery_is_a_materialization_of_its_schedules_asset_in_its_slice() -
 def test_every_other_end_is_an_observation_that_says_why(
     state: FireState, reason: FireReason
 ) -> None:
-    event = audit_event(record(state, reason=reason), KEY)
+    event = audit_event(record(state, reason=reason), KEY, asset_per_schedule=True)
     assert isinstance(event, dg.AssetObservation)
     assert event.description == f"{state.value}: {reason.value}"
     assert event.partition == KEY
@@ -77,6 +84,7 @@ def test_what_a_person_wants_to_see_is_in_the_metadata() -> None:
         "state": "delivered",
         "attempts": 3,
         "fire_id": "agent-run-schedule:12345678-aaaa-run-2026-06-24T09:00:00Z",
+        "schedule": "daily",
         "schedule_id": "12345678-aaaa",
         "idempotency_key": "key",
         "possible_duplicate": False,
@@ -94,7 +102,6 @@ def test_what_was_never_sent_has_no_lateness() -> None:
 
 
 def test_an_agents_words_are_plain_text() -> None:
-    event = audit_event(
-        record(FireState.FAILED, reason=FireReason.BAD_REPLY, error="<script>"), KEY
-    )
+    failed = record(FireState.FAILED, reason=FireReason.BAD_REPLY, error="<script>")
+    event = audit_event(failed, KEY, asset_per_schedule=True)
     assert event.metadata["error"] == dg.MetadataValue.text("<script>")

@@ -1,9 +1,17 @@
 """The job, executed by Dagster in this process, on a real ledger and against a real agent."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import dagster as dg
+import pytest
 
 from schedules_pipeline.defs.job import build_job
 from schedules_pipeline.domain.fire import FireState
+from schedules_pipeline.domain.slices import SliceKind, floor_hour
+from schedules_pipeline.services import dispatching
+from schedules_pipeline.services.switching import Switches
+from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from schedules_pipeline.wiring import Wiring
 from tests.agents import RunningAgent
@@ -11,6 +19,7 @@ from tests.ledger import (
     a_dispatch,
     a_fire,
     a_schedule,
+    a_slice,
     an_agent,
     database_now,
     many_fires,
@@ -121,3 +130,53 @@ def test_a_run_waits_for_what_is_due_later_in_its_minute(
     assert execute(wiring, instance, key).success
     (got,) = [r for r in recorder.received("event/send") if r["idempotency_key"] == fire]
     assert due.timestamp() <= got["at"] < due.timestamp() + 0.5
+
+
+def test_a_standby_tells_each_end_while_it_stands_and_is_red_at_last_for_what_failed(
+    store: PostgresStore,
+    wiring: Wiring,
+    instance: dg.DagsterInstance,
+    recorder: RunningAgent,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatching, "RECORD_SECONDS", 0.05)
+    key = a_slice(store, floor_hour(database_now(store)), SliceKind.NOW)
+    (failed,) = many_fires(store, an_agent(store), key, 1)
+    (delivered,) = many_fires(store, an_agent(store, recorder.url), key, 1)
+    told_by_then: list[int] = []
+
+    def turn_off_when_both_are_recorded() -> None:
+        deadline = time.monotonic() + 20
+        while not all(see_fire(store, each).recorded for each in (failed, delivered)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        kinds = dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION
+        (run,) = instance.get_runs()
+        told_by_then.append(len(instance.all_logs(run.run_id, of_type=set(kinds))))
+        Switches(store).turn(None, off=True, actor={}, note=None)
+
+    with ThreadPoolExecutor(1) as thread:
+        turned = thread.submit(turn_off_when_both_are_recorded)
+        result = execute(wiring, instance, key)
+        turned.result()
+    assert told_by_then == [2]
+    assert len(told(result, MATERIALIZATION)) == len(told(result, OBSERVATION)) == 1
+    (failure,) = [e for e in result.all_events if e.is_step_failure]
+    assert failure.step_key == "record_audit_trail"
+    assert failed in str(failure.step_failure_data.error)
+    assert delivered not in str(failure.step_failure_data.error)
+    assert one(store, "select settled_at is null from slices"), "its hour is not over"
+
+
+def test_one_asset_per_agent_when_the_house_says_so(
+    store: PostgresStore, instance: dg.DagsterInstance, database_url: str
+) -> None:
+    key = past_slice(store)
+    agent = an_agent(store)
+    many_fires(store, agent, key, 3, state=FireState.SKIPPED)
+    wiring = Wiring(Settings(database_url=database_url, asset_per_schedule=False), pool_size=3)
+    result = execute(wiring, instance, key)
+    wiring.close()
+    assert [event.asset_key for event in told(result, OBSERVATION)] == [
+        dg.AssetKey(["agent_runs", agent.name])
+    ] * 3

@@ -1,21 +1,32 @@
-"""The sensor: one evaluation is one tick, and what it asks Dagster to start."""
+"""The sensor: what an evaluation asks Dagster to start, and what it asks Dagster about."""
 
 import time
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.remote_representation.external import RemoteSensor
-from dagster._core.scheduler.instigation import InstigatorState, SensorInstigatorData
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    SensorInstigatorData,
+)
 from dagster._daemon.sensor import is_under_min_interval
 
 from schedules_pipeline.defs.job import JOB_NAME, build_job
-from schedules_pipeline.defs.sensor import build_sensor, ended_runs
+from schedules_pipeline.defs.sensor import NAME, build_sensor, ended_runs, is_on
 from schedules_pipeline.domain.fire import GapReason
 from schedules_pipeline.domain.planning import Gap
-from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour
+from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour, standby_slices
 from schedules_pipeline.settings import Settings
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from schedules_pipeline.wiring import Wiring
@@ -94,6 +105,23 @@ def test_with_nothing_due_it_skips_and_says_so(
     assert one(store, "select tick_no from clock_heartbeat") == 1
 
 
+def test_by_default_it_keeps_a_standby_up_for_this_hour(
+    store: PostgresStore, database_url: str, instance: dg.DagsterInstance
+) -> None:
+    wiring = Wiring(Settings(database_url=database_url), pool_size=2)
+    wanted = {each.key for each in standby_slices(database_now(store), timedelta(seconds=30))}
+    found = evaluate(wiring, instance)
+    wiring.close()
+    assert isinstance(found, dg.SensorResult)
+    requests = {r.run_key: r.tags for r in found.run_requests or []}
+    assert requests.keys() & wanted
+    assert set(requests) <= wanted | {
+        each.key for each in standby_slices(database_now(store), timedelta(seconds=30))
+    }
+    kinds = {tags["schedules/slice_kind"] for tags in requests.values()}
+    assert kinds == {"now"}
+
+
 def test_without_tables_it_skips_and_says_what_to_run(
     empty_database_url: str, instance: dg.DagsterInstance
 ) -> None:
@@ -122,6 +150,27 @@ def test_it_is_looked_at_as_often_as_dagster_looks_also_after_the_host_was_set_b
     state = cast(InstigatorState, SimpleNamespace(instigator_data=ticked))
 
     assert not is_under_min_interval(state, remote)
+
+
+@pytest.mark.parametrize(
+    ("status", "on"),
+    [
+        (InstigatorStatus.DECLARED_IN_CODE, True),
+        (InstigatorStatus.RUNNING, True),
+        (InstigatorStatus.STOPPED, False),
+    ],
+)
+def test_in_mid_wait_the_toggle_of_the_ui_counts(
+    tmp_path: Path, status: InstigatorStatus, on: bool
+) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert is_on(instance), "nobody has touched it"
+        repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "__repository__")
+        for name, each in ((NAME, status), ("another", InstigatorStatus.STOPPED)):
+            origin = RemoteInstigatorOrigin(repository, name)
+            state = InstigatorState(origin, InstigatorType.SENSOR, each, SensorInstigatorData())
+            instance.add_instigator_state(state)
+        assert is_on(instance) is on
 
 
 # --- hours that the clock missed ------------------------------------------------------------------

@@ -433,7 +433,7 @@ def test_connections_leave_files_for_others(monkeypatch: pytest.MonkeyPatch) -> 
         async with open_platform() as platform:
             with pytest.raises(Unreachable):
                 await platform.send_input(make_assignment("http://127.0.0.1:1", AcpType.SYNC))
-            session = platform._acp._open_transport().get_client()
+            session = platform._acp._open_session()
             assert session.connector is not None
             limits.append(session.connector.limit)
 

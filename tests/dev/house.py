@@ -2,9 +2,10 @@
 
     python -m tests.dev.house HOME API_PORT UI_PORT [part …]
 
-Parts: `api` (a web server), `daemon`, `code server` (with one long Dagster run), `stubborn` (bears
-every signal that can be borne), `broken` (dies at once). The books are a file, HOME/landed.jsonl;
-the host's clock is off by as many seconds as the file HOME/host-clock says.
+Parts: `api` (a web server), `daemon`, `code server` and `run parent` (each with one long Dagster
+run, started or forked), `stubborn` (bears every signal that can be borne), `broken` (dies at once).
+The books are a file, HOME/landed.jsonl; the host's clock is off by as many seconds as the file
+HOME/host-clock says.
 """
 
 import json
@@ -60,6 +61,16 @@ subprocess.Popen(['tail', '-F', '-c', '+0', str(log)], stdout=subprocess.DEVNULL
 if not pathlib.Path(sys.argv[2], 'run-started').exists():
     subprocess.Popen([sys.executable, '-S', '-c', sys.argv[1], sys.argv[2]])
 import signal; signal.pause()
+"""
+
+RUN_PARENT = """
+import os, pathlib, signal, sys
+begun = pathlib.Path(sys.argv[2], 'run-started').exists()
+if not begun and os.fork() == 0:
+    os.setsid()
+    program = sys.argv.pop(1)
+    exec(program)
+signal.pause()
 """
 
 
@@ -129,6 +140,9 @@ def light_parts(
         "broken": part("broken", BROKEN),
         "code server": replace(
             part("code server", CODE_SERVER, RUN, str(home.path)), whole_group=False
+        ),
+        "run parent": replace(
+            part("run parent", RUN_PARENT, RUN, str(home.path)), whole_group=False
         ),
     }
     return [_postgres(postgres), *(known[name] for name in sys.argv[4:])]

@@ -12,6 +12,7 @@ from dagster_shared.yaml_utils import load_yaml_from_path
 
 from schedules_pipeline.dev import home as home_module
 from schedules_pipeline.dev.home import Home
+from schedules_pipeline.launcher.warm import WarmRunLauncher
 from schedules_pipeline.settings import with_driver
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,7 @@ def test_everything_is_kept_in_postgres(instance: DagsterInstance) -> None:
 
 def test_what_the_design_asks_for_is_set(instance: DagsterInstance) -> None:
     assert isinstance(instance.run_coordinator, DefaultRunCoordinator)
+    assert isinstance(instance.run_launcher, WarmRunLauncher)
     assert instance.run_monitoring_enabled
     assert instance.run_monitoring_max_resume_run_attempts == 0
     assert not instance.run_retries_enabled

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from schedules_pipeline.dev.postgres import FAST_AND_FORGETFUL, EmbeddedPostgres
-from schedules_pipeline.dev.processes import identify
 from schedules_pipeline.errors import StartupError
+from schedules_pipeline.launcher.identity import identify
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from schedules_pipeline.dev.home import Home, Record
 from schedules_pipeline.dev.ports import free_port, is_taken
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
-from schedules_pipeline.dev.processes import Identity, identify
 from schedules_pipeline.dev.stopping import runs
+from schedules_pipeline.launcher.identity import Identity, identify
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="finds its processes through /proc"
@@ -67,7 +67,7 @@ class House:
         return self.home.processes() + ([server] if server else [])
 
     def runs(self) -> list[Identity]:
-        return runs(self.home, self.home.read_records().get("code server"))
+        return runs(self.home, self.home.read_records())
 
     def stop(self, number: signal.Signals) -> float:
         began = time.monotonic()
@@ -190,8 +190,11 @@ def test_a_stop_while_it_is_still_starting_leaves_no_process(start: Callable[...
     assert house.all_processes() == []
 
 
-def test_runs_are_interrupted_while_postgres_still_serves(start: Callable[..., House]) -> None:
-    house = start("daemon", "code server").wait_until_up()
+@pytest.mark.parametrize("starter", ["code server", "run parent"])
+def test_runs_are_interrupted_while_postgres_still_serves(
+    start: Callable[..., House], starter: str
+) -> None:
+    house = start("daemon", starter).wait_until_up()
     house.wait_until((house.home.path / "run-started").exists)
 
     house.stop(signal.SIGTERM)
@@ -244,15 +247,16 @@ def test_a_killed_part_is_back_within_five_seconds(start: Callable[..., House], 
     assert not killed.is_alive()
 
 
-def test_a_dead_code_servers_run_goes_on_and_is_interrupted_at_the_end(
-    start: Callable[..., House],
+@pytest.mark.parametrize("starter", ["code server", "run parent"])
+def test_the_run_of_a_dead_starter_goes_on_and_is_interrupted_at_the_end(
+    start: Callable[..., House], starter: str
 ) -> None:
-    house = start("code server").wait_until_up()
+    house = start(starter).wait_until_up()
     house.wait_until((house.home.path / "run-started").exists)
     [run] = house.runs()
 
-    house.part("code server").kill(signal.SIGKILL)
-    house.wait_for("code server +restarted")
+    house.part(starter).kill(signal.SIGKILL)
+    house.wait_for(f"{starter} +restarted")
     time.sleep(0.3)
     assert run.is_alive()
 

@@ -15,11 +15,12 @@ import pytest
 
 from schedules_pipeline.dev.home import Home
 from schedules_pipeline.dev.postgres import EmbeddedPostgres
-from schedules_pipeline.dev.processes import Identity
+from schedules_pipeline.launcher.identity import Identity
 from schedules_pipeline.settings import child_environment
 
 PARTS = {
-    "postgres", "code server", "daemon", "webserver", "api", "demo-async", "demo-sync",
+    "postgres", "code server", "run parent", "daemon", "webserver", "api",
+    "demo-async", "demo-sync",
 }  # fmt: skip
 
 pytestmark = [

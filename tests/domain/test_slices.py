@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from schedules_pipeline.domain.slices import (
+    JOINED_LATER,
     Slice,
     SliceKind,
     floor_minute,
     planning_frontier,
     slice_for,
     slice_of,
+    standby_slices,
     utc_stamp,
 )
 from schedules_pipeline.errors import InvalidInput
@@ -26,6 +28,7 @@ GRACE = timedelta(seconds=60)
         (SliceKind.SYNC, "2026-06-24T12:00:00Z/sync"),
         (SliceKind.BACKLOG, "2026-06-24T12:00:00Z/backlog"),
         (SliceKind.MISSED, "2026-06-24T12:00:00Z/missed"),
+        (SliceKind.NOW, "2026-06-24T12:00:00Z/now"),
     ],
 )
 def test_a_key_names_minute_and_kind_and_says_when_the_slice_ends(
@@ -33,8 +36,26 @@ def test_a_key_names_minute_and_kind_and_says_when_the_slice_ends(
 ) -> None:
     made = Slice(kind, NOON)
     assert made.key == key
-    lasts = timedelta(hours=1) if kind is SliceKind.MISSED else timedelta(minutes=1)
+    of_an_hour = kind in (SliceKind.MISSED, SliceKind.NOW)
+    lasts = timedelta(hours=1) if of_an_hour else timedelta(minutes=1)
     assert slice_of(key).ends_at == made.ends_at == NOON + lasts
+
+
+def test_a_standby_stays_up_longer_than_anything_may_join_it() -> None:
+    standby = Slice(SliceKind.NOW, NOON)
+    assert standby.worked_until - standby.ends_at > JOINED_LATER
+
+
+@pytest.mark.parametrize(
+    ("minute", "second", "hours"),
+    [(0, 0, [12]), (59, 29, [12]), (59, 30, [12, 13]), (59, 59, [12, 13])],
+)
+def test_a_standby_is_wanted_for_this_hour_and_for_one_that_begins_within_the_horizon(
+    minute: int, second: int, hours: list[int]
+) -> None:
+    now = NOON.replace(minute=minute, second=second)
+    wanted = standby_slices(now, timedelta(seconds=30))
+    assert sorted(s.key for s in wanted) == [f"2026-06-24T{hour}:00:00Z/now" for hour in hours]
 
 
 @pytest.mark.parametrize("key", ["", "today", "2026-06-24T12:00:00Z/later", "2026-06-24"])

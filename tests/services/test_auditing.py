@@ -45,25 +45,24 @@ def test_every_end_is_told_once_in_nominal_order(
     ]
     open_fire = a_fire(store, schedule, key, now + seconds(1))
 
-    told = list(AuditTrail(dispatch).records())
+    told = [record for batch in AuditTrail(dispatch).batches() for record in batch]
 
     assert [record.fire.id for record in told] == fires[::-1]
     assert {(record.agent_name, record.schedule_name) for record in told} == {("reporter", "daily")}
     assert all(see_fire(store, fire).recorded for fire in fires)
     assert not see_fire(store, open_fire).recorded
-    assert list(AuditTrail(dispatch).records()) == []
+    assert list(AuditTrail(dispatch).batches()) == []
 
 
 def test_a_crowd_is_told_in_parts_each_recorded_before_the_next(
     store: PostgresStore, key: str, dispatch: Dispatch
 ) -> None:
-    many_fires(store, an_agent(store), key, 120, state=FireState.DELIVERED, run="run-1")
-    records = AuditTrail(dispatch).records()
-    for _ in range(51):
-        next(records)
-    assert one(store, "select count(*) from fires where recorded_at is not null") == 50
+    many_fires(store, an_agent(store), key, 250, state=FireState.DELIVERED, run="run-1")
+    batches = AuditTrail(dispatch).batches()
+    assert [len(next(batches)), len(next(batches))] == [100, 100]
+    assert one(store, "select count(*) from fires where recorded_at is not null") == 100
     # It died here. What was told and not recorded is told again, the rest once.
-    assert len(list(AuditTrail(dispatch).records())) == 70
+    assert [len(batch) for batch in AuditTrail(dispatch).batches()] == [100, 50]
 
 
 def test_failures_are_named_and_others_are_none(
@@ -84,7 +83,7 @@ def test_failures_are_named_and_others_are_none(
     )
     a_fire(store, schedule, key, now + seconds(1), FireState.DELIVERED, run="run-1")
     trail = AuditTrail(dispatch)
-    list(trail.records())
+    list(trail.batches())
     with pytest.raises(FiresFailed) as caught:
         trail.raise_for_failures()
     assert str(caught.value) == (
@@ -99,7 +98,7 @@ def test_a_slice_without_failures_is_no_failure(
 ) -> None:
     many_fires(store, an_agent(store), key, 2, state=FireState.SKIPPED)
     trail = AuditTrail(dispatch)
-    list(trail.records())
+    list(trail.batches())
     trail.raise_for_failures()
 
 
@@ -108,7 +107,7 @@ def test_of_many_failures_twenty_are_named(
 ) -> None:
     many_fires(store, an_agent(store), key, 25, state=FireState.FAILED, run="run-1")
     trail = AuditTrail(dispatch)
-    list(trail.records())
+    list(trail.batches())
     with pytest.raises(FiresFailed, match=r"^25 fires") as caught:
         trail.raise_for_failures()
     lines = str(caught.value).splitlines()
@@ -123,16 +122,16 @@ def test_the_slice_settles_once_all_is_told(
     trail = AuditTrail(dispatch)
     trail.settle()
     assert one(store, "select settled_at from slices") is None
-    list(trail.records())
+    list(trail.batches())
     trail.settle()
     assert one(store, "select settled_at from slices") is not None
 
 
 def test_a_dead_run_records_nothing(store: PostgresStore, key: str, dispatch: Dispatch) -> None:
     (fire,) = many_fires(store, an_agent(store), key, 1, state=FireState.SKIPPED)
-    records = AuditTrail(dispatch).records()
-    next(records)
+    batches = AuditTrail(dispatch).batches()
+    next(batches)
     end_dispatch(store, "run-1")
     with pytest.raises(DispatchEnded):
-        next(records)
+        next(batches)
     assert not see_fire(store, fire).recorded

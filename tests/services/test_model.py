@@ -30,6 +30,7 @@ from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.fire import FireReason, FireState
 from schedules_pipeline.domain.patching import patched
 from schedules_pipeline.domain.policies import CatchupPolicy, Policies
+from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour
 from schedules_pipeline.errors import Rejected
 from schedules_pipeline.services.claiming import ClaimedFire, claim
 from schedules_pipeline.services.editing import Editor
@@ -96,6 +97,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def begin(self, second: int, policies: list[Policies]) -> None:
         self.now = BEGINNING + second + 0.5
         set_clock(self.url, instant(self.now))
+        self.standby: tuple[str, str] | None = None
         self.lives: list[Life] = []
         self.sent: list[Sent] = []
         self.wanted: dict[str, str] = {}
@@ -180,6 +182,18 @@ class LedgerMachine(RuleBasedStateMachine):
             life.manual[fire] = "planned"
             life.asked_at[fire] = self.now
 
+    @rule()
+    def standby_comes_or_goes(self) -> None:
+        """What joins the standby while it is up is worked like any other slice's."""
+        if self.standby is not None:
+            run, key = self.standby
+            self._run_ends(run, key)
+            self.standby = None
+        else:
+            hour = Slice(SliceKind.NOW, floor_hour(instant(self.now)))
+            self.store.run(lambda tx: tx.slices.provide({hour}, tx.now()))
+            self.standby = self._run_begins(hour.key), hour.key
+
     @precondition(lambda self: len(self.lives) == 4)
     @rule(which=SOME)
     def delete(self, which: int) -> None:
@@ -197,6 +211,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int, ticks: bool, works: bool) -> None:
         self.now += seconds
         set_clock(self.url, instant(self.now))
+        if self.standby is not None:
+            run, _ = self.standby
+            assert self.store.run(lambda tx: tx.dispatches.heartbeat(run))
         if ticks:
             self.tick()
         if works:
@@ -210,13 +227,21 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(agent_answers=st.booleans())
     def work(self, agent_answers: bool) -> None:
         """Runs work every slice until nothing that is due is open."""
-        for key in self._owing():
-            run = self._run_begins(key)
-            while claimed := self._claim(key, run):
-                self._see_to_their_ends(claimed, run, agent_answers)
-            self._run_ends(run, key)
+        # Again, for what waited for a fire of its schedule that another slice's run had left.
+        while sum(self._work_slice(key, agent_answers) for key in self._owing()):
+            pass
         for life in self.lives:
             self._all_that_was_due_has_ended(life, agent_answers)
+
+    def _work_slice(self, key: str, agent_answers: bool) -> bool:
+        """Whether there was anything to do."""
+        found = False
+        run = self._run_begins(key)
+        while claimed := self._claim(key, run):
+            found = True
+            self._see_to_their_ends(claimed, run, agent_answers)
+        self._run_ends(run, key)
+        return found
 
     @rule(
         seconds=st.sampled_from([1, 10, 60, 700]),

@@ -3,21 +3,19 @@
 import asyncio
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
-from schedules_pipeline.dev.postgres import FAST_AND_FORGETFUL, EmbeddedPostgres
+from schedules_pipeline.dev.postgres import EmbeddedPostgres
 from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.fire import FireState, task_id, task_name
 from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.domain.slices import slice_of
 from schedules_pipeline.errors import DispatchEnded, NotFound, TimedOut, Unavailable
 from schedules_pipeline.services import dispatch as dispatch_module
 from schedules_pipeline.services import slice_worker as worker_module
@@ -29,15 +27,15 @@ from schedules_pipeline.services.fire_delivery import DeliveryRules
 from schedules_pipeline.services.platform_port import Assignment
 from schedules_pipeline.services.slice_worker import SliceWorker
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import OpenFire
+from schedules_pipeline.services.store_port import OpenFire, Transaction
 from schedules_pipeline.settings import with_driver
-from schedules_pipeline.store.migrate import migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.agents import RunningAgent
 from tests.ledger import (
     a_dispatch,
     a_fire,
     a_schedule,
+    a_slice,
     an_agent,
     database_now,
     end_dispatch,
@@ -129,6 +127,61 @@ def test_a_fire_that_joins_late_is_delivered_by_the_run_that_is_up(
     work_alone(store, key, platform, ends_in=2.5, beside=join)
     assert platform.sent == joined
     assert see_fire(store, joined[0]).state == "delivered"
+
+
+def a_minute_worked_by_ear(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, look_again: float, disturb: str
+) -> tuple[list[str], list[str]]:
+    """A trigger that joins the present minute after `disturb`; returns it, and what was sent."""
+    monkeypatch.setattr(worker_module, "LOOK_AGAIN_SECONDS", look_again)
+    schedule = a_schedule(store, stopped=True)
+    key = a_slice(store, database_now(store))
+    platform = Platform()
+    joined: list[str] = []
+
+    async def join(worker: SliceWorker, _dispatch: Dispatch) -> None:
+        await until(lambda: one(store, f"select count(*) from ({LISTENING}) as l") == 1)
+        query(store, disturb)
+        fire_id = f"agent-run-schedule:{schedule.id}-manual-x-2026-06-24T09:00:00Z"
+
+        def insert(tx: Transaction) -> None:
+            now = tx.now()
+            into = slice_of(key)
+            tx.slices.open({into}, now)
+            tx.fires.insert_manual(fire_id, schedule, now, into)
+
+        store.run(insert)
+        joined.append(fire_id)
+        await until(lambda: platform.sent == joined)
+        worker.stop()
+
+    work_alone(store, key, platform, ends_in=60, beside=join)
+    return joined, platform.sent
+
+
+LISTENING = "select pid from pg_stat_activity where application_name = 'schedules, listening'"
+
+
+def test_what_joins_a_slice_by_a_persons_write_is_heard_of_and_waits_for_no_look(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined, sent = a_minute_worked_by_ear(store, monkeypatch, 3_600, "select 1")
+    assert sent == joined
+
+
+def test_a_worker_that_can_no_longer_hear_looks_instead(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deafen = f"select pg_terminate_backend(pid) from ({LISTENING}) as l"
+    joined, sent = a_minute_worked_by_ear(store, monkeypatch, 1, deafen)
+    assert sent == joined
+
+
+def test_a_worker_that_waits_leaves_no_connection_behind(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_minute_worked_by_ear(store, monkeypatch, 1, "select 1")
+    assert one(store, f"select count(*) from ({LISTENING}) as l") == 0
 
 
 def test_working_a_slice_again_sends_nothing(
@@ -644,21 +697,6 @@ def test_a_live_runs_fires_are_left_alone(store: PostgresStore) -> None:
 
 
 # --- the database goes away -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server of the test's own, to stop and start."""
-    with tempfile.TemporaryDirectory(
-        prefix="schedules-worker-", ignore_cleanup_errors=True
-    ) as home:
-        Path(home).chmod(0o755)
-        options = {k: v for k, v in FAST_AND_FORGETFUL.items() if k == "fsync"}
-        found = EmbeddedPostgres(Path(home) / "postgres", options=options)
-        found.start()
-        migrate(with_driver(found.url, "psycopg"))
-        yield found
-        found.stop()
 
 
 def test_a_restart_of_the_database_loses_nothing_and_doubles_nothing(

@@ -26,13 +26,18 @@ QUICK = DeliveryRules(retry_wait_seconds=0.01)
 
 @contextmanager
 def a_dispatcher(
-    database_url: str, slice_key: str, run: str = "run-1", **settings: Any
+    database_url: str,
+    slice_key: str,
+    run: str = "run-1",
+    *,
+    by_person: bool = False,
+    **settings: Any,
 ) -> Iterator[Dispatcher]:
     """What a Dagster run of the job has: an agent's second try comes at once, a hung one ends."""
     values = {"retry_wait_seconds": 0.01, "request_timeout_seconds": 0.3} | settings
     wiring = Wiring(Settings(database_url=database_url, **values), pool_size=3)
     try:
-        with wiring.dispatcher(run, slice_key) as dispatcher:
+        with wiring.dispatcher(run, slice_key, by_person=by_person) as dispatcher:
             yield dispatcher
     finally:
         wiring.close()
@@ -40,7 +45,7 @@ def a_dispatcher(
 
 def work_slice(database_url: str, slice_key: str, run: str = "run-1", **settings: Any) -> None:
     """One Dagster run's first op."""
-    with a_dispatcher(database_url, slice_key, run, **settings) as dispatcher:
+    with a_dispatcher(database_url, slice_key, run, by_person=False, **settings) as dispatcher:
         dispatcher.dispatch()
 
 
@@ -99,6 +104,7 @@ def work_alone(
     beside: Callable[[SliceWorker, Dispatch], Awaitable[None]] | None = None,
     clock: DatabaseTime | None = None,
     access: FireAccess | None = None,
+    standby: bool = False,
 ) -> None:
     """A worker in this thread; `beside` runs in its event loop. Fails after 30 s."""
     dispatch = Dispatch(store, run, slice_key)
@@ -111,8 +117,10 @@ def work_alone(
             access,
             clock or DatabaseTime(store),
             rules,
+            store.ear(),
             grace=GRACE,
             ends_at=database_now(store) + timedelta(seconds=ends_in),
+            standby=standby,
         )
         companion = asyncio.ensure_future(beside(worker, dispatch)) if beside else None
         try:

@@ -11,14 +11,18 @@ from functools import partial
 from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.fire import FireState
-from schedules_pipeline.domain.slices import Slice, SliceKind, floor_minute
+from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour, floor_minute
 from schedules_pipeline.errors import DispatchEnded
 from schedules_pipeline.services.claiming import claim
 from schedules_pipeline.services.store_port import EndedRun, OpenFire, Outcome, Transaction
+from schedules_pipeline.services.tasks import Tasks
+from schedules_pipeline.services.ticking import Clock
+from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.store.slices import PostgresSlices
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import (
     GRACE,
+    RULES,
     a_dispatch,
     a_fire,
     a_schedule,
@@ -261,3 +265,33 @@ def test_ticks_that_end_the_same_runs_at_once_act_once(store: PostgresStore) -> 
         assert {*runs[5:], *never_began} <= set(acted_on)
         assert {slice_key for answer in answers for slice_key in answer.values()} == {key}
         assert one(store, "select count(*) from dispatches where finished_at is null") == 0
+
+
+def test_a_trigger_and_the_end_of_the_standby_at_once_leave_the_fire_owed(
+    store: PostgresStore,
+) -> None:
+    """Whichever slice it joined: that one is handed over next, and nobody waits for anybody."""
+    schedule = a_schedule(store, stopped=True)
+    clock = Clock(store, RULES, Tasks(store).not_final, standby=True)
+    before = deadlocks(store)
+    for _ in rounds(10):
+        clock.tick(lambda _since: ())
+        hour = floor_hour(database_now(store))
+        run = a_dispatch(store, Slice(SliceKind.NOW, hour).key)
+        ended = EndedRun(dagster_run_id=run, slice_key=Slice(SliceKind.NOW, hour).key)
+        triggered: list[str] = []
+        emitted: list[str] = []
+
+        def trigger(triggered: list[str] = triggered) -> None:
+            triggered.append(Triggers(store).trigger(schedule.agent_id, schedule.id))
+
+        def tick(emitted: list[str] = emitted, ended: EndedRun = ended) -> None:
+            emitted += [each.slice_key for each in clock.tick(lambda _since: [ended])]
+
+        at_once(trigger, tick)
+        joined = one(store, "select slice_key from fires where id = :id", id=triggered[0])
+        query(store, "update slices set emit_after = statement_timestamp()")
+        emitted += [each.slice_key for each in clock.tick(lambda _since: ())]
+        assert joined in emitted
+        assert see_fire(store, triggered[0]).state == "planned"
+    assert deadlocks(store) == before

@@ -1,0 +1,95 @@
+"""What the launcher relies on in Dagster, which promises none of it: an upgrade may fail here.
+
+If one of these fails: read what changed at that place, and the modules of `launcher/` beside it.
+"""
+
+import inspect
+import json
+import subprocess
+import sys
+from importlib.metadata import requires, version
+
+import pytest
+from dagster._cli import api
+from dagster._core.launcher.base import RunLauncher
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._utils.interrupts import capture_interrupts
+
+from schedules_pipeline.launcher.handover import WORKER_TAG
+from schedules_pipeline.launcher.identity import HAS_PROC
+from schedules_pipeline.launcher.warm import WarmRunLauncher
+from tests.launcher.stage import Parent, Stage
+
+
+def test_dagster_is_pinned_to_the_version_that_is_installed() -> None:
+    pinned = [line for line in requires("schedules-pipeline") or () if line.startswith("dagster==")]
+
+    assert pinned == [f"dagster=={version('dagster')}"]
+
+
+def test_a_process_is_given_its_run_as_before() -> None:
+    body = inspect.signature(api._execute_run_command_body)
+    told = inspect.signature(ExecuteRunArgs)
+
+    assert list(body.parameters) == [
+        *("run_id", "instance", "write_stream_fn", "set_exit_code_on_failure"),
+    ]
+    assert list(told.parameters) == [
+        *("job_origin", "run_id", "instance_ref", "set_exit_code_on_failure"),
+    ]
+
+
+def test_dagsters_own_command_does_with_a_run_what_a_forked_process_does() -> None:
+    source = inspect.getsource(api.execute_run_command.callback)  # type: ignore[arg-type]
+
+    steps = [
+        "with capture_interrupts():",
+        "deserialize_value(normalized_input_json, ExecuteRunArgs)",
+        "with get_instance_for_cli(instance_ref=args.instance_ref) as instance:",
+        "_execute_run_command_body(",
+    ]
+    places = [source.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert inspect.isgeneratorfunction(inspect.unwrap(capture_interrupts))
+
+
+def test_every_method_that_the_launcher_replaces_is_one_that_dagster_calls() -> None:
+    for name in (
+        *("launch_run", "terminate", "supports_check_run_worker_health"),
+        "check_run_worker_health",
+    ):
+        assert hasattr(RunLauncher, name)
+        assert name in vars(WarmRunLauncher)
+    for name in ("launch_run", "terminate"):
+        ours, theirs = (
+            list(inspect.signature(getattr(launcher, name)).parameters)
+            for launcher in (WarmRunLauncher, DefaultRunLauncher)
+        )
+        assert ours == theirs
+
+
+def test_its_tag_is_one_of_those_that_the_ui_hides() -> None:
+    assert WORKER_TAG.startswith(HIDDEN_TAG_PREFIX)
+
+
+@pytest.mark.skipif(not HAS_PROC, reason="runs are forked on Linux only")
+def test_a_forked_run_imports_nothing_that_its_parent_could_have_imported(
+    stage: Stage, parent: Parent
+) -> None:
+    program = (
+        "import json, sys\n"
+        "from schedules_pipeline.launcher import parent\n"
+        "from schedules_pipeline.launcher.importing import import_everything\n"
+        "import_everything()\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    ahead = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    run = stage.launch("telling")
+    late = set(stage.began(run)["modules"]) - set(json.loads(ahead.stdout))
+
+    assert stage.end_of(run) == "SUCCESS"
+    # The parent of the test was started with `-m`.
+    assert {name for name in late if not name.startswith("tests")} == {"runpy"}
