@@ -13,6 +13,7 @@ from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.delivery.provider import ProviderClient
 from schedules_pipeline.domain.schedule import AcpType
 from schedules_pipeline.services.backfilling import BackfillOrder
+from schedules_pipeline.services.conversation_port import NewMessage
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.services.registering import AgentDraft
 from schedules_pipeline.services.triggering import Triggers
@@ -22,6 +23,7 @@ from tests.factories import a_draft
 from tests.ledger import database_now, insert_rows
 from tests.provider import StubProvider
 
+SAID = {"type": "text", "author": "user", "content": "a secret"}
 Place = tuple[str, str]
 """A route: its method and its path, with the names of its values."""
 
@@ -78,7 +80,9 @@ def a_key(wiring: Wiring, role: Role, principal: str | None = None) -> dict[str,
 
 
 def some_things(wiring: Wiring) -> Things:
-    """An agent with a schedule, a fire, a backfill and a task, none of them anybody's."""
+    """An agent with a schedule, a fire, a backfill and a task with an event and a message, none of
+    them anybody's.
+    """
     unique = uuid4().hex
     agent = wiring.agents.register(
         AgentDraft(
@@ -95,6 +99,10 @@ def some_things(wiring: Wiring) -> Things:
     fire_id = Triggers(wiring.store).trigger(agent.id, schedule.id)
     task = {"id": f"task-{unique}", "name": f"named/{unique}", "agent_id": agent.id}
     insert_rows(wiring.store, "tasks", [task])
+    event_id, message_id = f"event-{unique}", f"message/{unique}"
+    message = NewMessage(id=message_id, task_id=task["id"], content=SAID)
+    wiring.store.run(lambda tx: tx.events.insert(event_id, task["id"], agent.id, SAID))
+    wiring.store.run(lambda tx: tx.messages.insert([message]))
     return Things(
         agent_id=agent.id,
         agent_key=agent.api_key,
@@ -109,5 +117,7 @@ def some_things(wiring: Wiring) -> Things:
             "backfill_id": backfill.id,
             "task_id": task["id"],
             "task_name": task["name"],
+            "event_id": event_id,
+            "message_id": message_id,
         },
     )

@@ -22,7 +22,7 @@ from schedules_pipeline.api.dependencies import UseCases
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.wiring import Wiring
 from tests.api.factories import agent_body, schedule_body
-from tests.api.guarded import Place, Things, a_key, asking, guarded, some_things
+from tests.api.guarded import SAID, Place, Things, a_key, asking, guarded, some_things
 from tests.provider import StubProvider
 
 ROUTES = sorted(
@@ -48,6 +48,8 @@ class Expected:
 
     `least`: the least of the roles that may, under api_key; None: nobody is asked.
     `asks`: what the provider is asked; None: nothing but who this is.
+    `query`, `body`: the request's; a function makes its body of the things' ids.
+    `then`: what the provider is asked after that.
     `present`: what is answered to who may, when the thing is there.
     `more`: what the provider is told after the check, with the operation it names.
     `agents`: whether an agent's own key opens it, of what is the agent's.
@@ -56,6 +58,8 @@ class Expected:
     least: Role | None
     asks: Ask | None = None
     body: Any = None
+    query: tuple[str, ...] = ()
+    then: tuple[Ask, ...] = ()
     present: int = 200
     more: tuple[tuple[str, ...], ...] = ()
     agents: bool = False
@@ -77,6 +81,7 @@ VIEWER, EDITOR, ADMIN = Role.VIEWER, Role.EDITOR, Role.ADMIN
 ONE = "/agents/{agent_id}/schedules/{schedule_id}"
 NAMED = "/agents/{agent_id}/schedules/name/{name}"
 FIRE = "/fires/{fire_id}"
+MESSAGE = "/messages/{message_id:path}"
 AT = {"scheduled_time": "2090-01-01T00:00:00Z"}
 RANGE = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T02:00:00Z"}
 BULK = {"filter": {"text": "nothing has this in its name"}}
@@ -95,6 +100,27 @@ EDITS_MANY = Expected(EDITOR, _search("schedule", "update"), BULK, agents=True)
 READS_AGENT = Expected(VIEWER, _check("agent", "read"), agents=True)
 READS_TASK = Expected(VIEWER, _check("task", "read"), agents=True)
 ENDS_TASK = Expected(EDITOR, _check("task", "update"), agents=True)
+READS_SAID = replace(READS_TASK, query=("task_id",))
+
+
+def _says(values: Mapping[str, str]) -> Any:
+    return {"task_id": values["task_id"], "content": SAID}
+
+
+def _says_much(values: Mapping[str, str]) -> Any:
+    return {"task_id": values["task_id"], "contents": [SAID]}
+
+
+def _rewrites(values: Mapping[str, str]) -> Any:
+    return {"task_id": values["task_id"], "updates": {values["message_id"]: SAID}}
+
+
+def _sends(values: Mapping[str, str]) -> Any:
+    return {"method": "event/send", "params": {"task_id": values["task_id"], "content": SAID}}
+
+
+# One of the methods; `test_rpc_access` has them all.
+CALLS = Expected(EDITOR, _check("agent", "execute"), body=_sends, then=(_check("task", "update"),))
 
 TABLE: dict[Place, Expected] = {
     ("GET", "/healthz"): Expected(None),
@@ -103,6 +129,8 @@ TABLE: dict[Place, Expected] = {
     ("GET", "/agents"): replace(LISTS, asks=_search("agent", "read")),
     ("GET", "/agents/{agent_id}"): READS_AGENT,
     ("GET", "/agents/name/{agent_name}"): READS_AGENT,
+    ("POST", "/agents/{agent_id}/rpc"): CALLS,
+    ("POST", "/agents/name/{agent_name}/rpc"): CALLS,
     ("GET", "/clock"): Expected(VIEWER, agents=True),
     ("PUT", "/clock"): Expected(ADMIN, _check("agent", "update"), ON),
     ("GET", "/agents/{agent_id}/clock"): READS_AGENT,
@@ -140,14 +168,26 @@ TABLE: dict[Place, Expected] = {
     ("GET", "/fires/overdue"): LISTS,
     ("GET", FIRE): READS,
     ("POST", f"{FIRE}/redrive"): _with(WRITES, None, present=400),
+    ("GET", "/tasks"): replace(LISTS, asks=_search("task", "read")),
     ("GET", "/tasks/{task_id}"): READS_TASK,
     ("GET", "/tasks/name/{task_name:path}"): READS_TASK,
+    ("PUT", "/tasks/{task_id}"): _with(ENDS_TASK, {"merge_params": {"a": 1}}),
+    ("PUT", "/tasks/name/{task_name:path}"): _with(ENDS_TASK, {"merge_params": {"a": 1}}),
     ("POST", "/tasks/{task_id}/complete"): ENDS_TASK,
     ("POST", "/tasks/{task_id}/fail"): ENDS_TASK,
     ("POST", "/tasks/{task_id}/cancel"): replace(ENDS_TASK, asks=_check("task", "cancel")),
     ("POST", "/tasks/{task_id}/terminate"): ENDS_TASK,
     ("POST", "/tasks/{task_id}/timeout"): ENDS_TASK,
     ("POST", "/tasks/{task_id}/interrupt"): ENDS_TASK,
+    ("GET", "/events"): replace(READS_SAID, query=("task_id", "agent_id")),
+    ("GET", "/events/{event_id}"): READS_TASK,
+    ("GET", "/messages"): READS_SAID,
+    ("GET", "/messages/paginated"): READS_SAID,
+    ("GET", MESSAGE): READS_TASK,
+    ("POST", "/messages"): _with(ENDS_TASK, _says),
+    ("POST", "/messages/batch"): _with(ENDS_TASK, _says_much),
+    ("PUT", "/messages/batch"): _with(ENDS_TASK, _rewrites),
+    ("PUT", MESSAGE): _with(ENDS_TASK, _says),
 }
 ABSENT = dict.fromkeys(
     (
@@ -159,6 +199,8 @@ ABSENT = dict.fromkeys(
         "backfill_id",
         "task_id",
         "task_name",
+        "event_id",
+        "message_id",
     ),
     "absent",
 )
@@ -175,7 +217,11 @@ def _routes(chosen: Callable[[Place, Expected], bool]) -> pytest.MarkDecorator:
 def _is_about_one(place: Place) -> bool:
     """A list below an agent is filtered, not refused."""
     named = [name for _, name, _, _ in Formatter().parse(place[1]) if name]
-    return bool(named) and place != ("GET", "/agents/{agent_id}/schedules")
+    expected = TABLE[place]
+    return bool(named or expected.query or callable(expected.body)) and place != (
+        "GET",
+        "/agents/{agent_id}/schedules",
+    )
 
 
 def _asks_to(what: str, expected: Expected) -> bool:
@@ -206,9 +252,12 @@ class Asking:
             body = agent_body(name=f"new-{uuid4().hex}")
         if body == "schedule":
             body = schedule_body(name=f"new-{uuid4().hex}")
+        if callable(body):
+            body = body(values)
         given = {} if body is None else {"json": body}
+        query = {name: values[name] for name in TABLE[place].query}
         url = path.replace(":path", "").format(**values)
-        return self.http.request(method, url, headers=headers, **given)
+        return self.http.request(method, url, headers=headers, params=query, **given)
 
 
 @pytest.fixture
@@ -328,11 +377,11 @@ def _asks(place: Place) -> Ask:
     return asks
 
 
-def _resource(place: Place, things: Things) -> str:
+def _resource(place: Place, things: Things, asks: Ask | None = None) -> str:
     """What the check is about."""
     if place == ("PUT", "/clock"):
         return "agent:*"
-    kind = _asks(place).kind
+    kind = (asks or _asks(place)).kind
     return f"{kind}:{things.selector(kind)}"
 
 
@@ -350,6 +399,9 @@ def _sequence(place: Place, things: Things, answer: httpx.Response) -> list[tupl
     if expected.asks.what == "search":
         return [("authn",), expected.asks]
     check = ("check", _resource(place, things), expected.asks.operation)
+    then = [("check", _resource(place, things, ask), ask.operation) for ask in expected.then]
+    if not expected.more:
+        return [("authn",), check, *then]
     about = f"schedule:run-schedule::{things.agent_id}::{answer.json().get('id')}"
     told = [(what, about, *operation) for what, *operation in expected.more]
     return [("authn",), check, *told]
@@ -361,8 +413,10 @@ def test_the_provider_is_asked_exactly_what_the_contract_says(
 ) -> None:
     """By the owner: one authentication, one check or search, and what comes after it."""
     things, user = some_things(asked), uuid4().hex
-    asks = TABLE[place].asks
-    provider.knows(user, *([] if asks is None else [_right(place, things, asks.operation)]))
+    asks, then = TABLE[place].asks, TABLE[place].then
+    rights = [] if asks is None else [_right(place, things, asks.operation)]
+    more = [(ask.kind, things.selector(ask.kind), ask.operation) for ask in then]
+    provider.knows(user, *rights, *more)
 
     answer = ask(place, things.values, {"x-user": user})
 
