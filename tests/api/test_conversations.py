@@ -153,7 +153,7 @@ def test_pages_by_cursor_stand_while_more_is_being_said(talk: Talk, task: str) -
         ("/messages", {"task_id": "no", "page_number": "1000001"}, 422, "page_number: "),
         ("/messages", {"task_id": "no", "order_by": "position"}, 422, "order_by: "),
         ("/messages", {"task_id": "no", "filters": "{"}, 422, "filters: is not JSON; quote"),
-        ("/messages", {"task_id": "no", "filters": "[" * 9_999}, 422, "filters: is not JSON"),
+        ("/messages", {"task_id": "no", "filters": "[" * 4_000}, 422, "filters: is not JSON"),
         ("/messages", {"task_id": "no", "filters": "[1]"}, 422, "filters: must be at most 100"),
         ("/messages", {"task_id": "no", "filters": '{"content":1}'}, 422, "filters: must be"),
         ("/messages", {"task_id": "no", "filters": '{"content":{"a":"\\u0000"}}'}, 422, "filters"),
