@@ -19,12 +19,13 @@ help: ## print this
 dev: $(READY) ## run everything: PostgreSQL, Dagster, the REST API, demo agents
 	@exec $(BIN)/schedules dev
 
-# Much of a test is waiting, so two at a time. What starts the whole house comes after, alone: it has
-# processes enough of its own. pytest says 5 when ARGS leave nothing to run.
+# Much of a test is waiting, so two at a time; what starts the whole house, which mostly waits for the
+# next minute, comes after the rest, in the order in which the two are busy equally long. pytest says 5
+# when ARGS leave nothing to run.
 .PHONY: test
 test: $(READY) ## run all tests (ARGS="-k word" to choose)
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not e2e" $(ARGS) || [ $$? -eq 5 ]
-	@$(BIN)/pytest -m e2e $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m e2e $(ARGS) || [ $$? -eq 5 ]
 
 .PHONY: lint
 lint: $(READY) ## style and format
