@@ -46,6 +46,7 @@ UNSAYABLE = re.compile(
             r"give (either task_id or task_name|task_id or task_name, not both)",
             r"is not JSON; quote names",
             r"must be a JSON object",
+            r"holds a number that is not finite",
         ]
     )
 )
@@ -66,7 +67,7 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         del case.headers["If-Match"]
     asked = [case.method, case.formatted_path, str(case.query), repr(case.body)]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-    if digest < "8" and _is_positive(case):
+    if digest < "c" and _is_positive(case):
         _make_likely(case)
     key = case.headers.get(KEY)
     if isinstance(key, str) and re.fullmatch(r"[\x21-\x7e]{1,255}", key):
@@ -74,10 +75,25 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
 
 
 def _make_likely(case: Case) -> None:
-    """Where only one value in millions makes sense, every other request gets it."""
+    """Where only one value in millions makes sense, most requests get it."""
     case.query.pop("cursor", None)
-    if isinstance(case.body, dict) and "scheduled_time" in case.body:
+    if not isinstance(case.body, dict):
+        return
+    if "scheduled_time" in case.body:
         case.body = case.body | {"scheduled_time": EXAMPLE}
+    if case.path.startswith("/messages"):
+        case.body = case.body | _of_a_task(case, case.body)
+
+
+def _of_a_task(case: Case, body: dict[str, Any]) -> dict[str, Any]:
+    """What is said belongs to a task that there is, and a message to the task that has it."""
+    known = re.fullmatch(r"message-(\d+)", str(case.path_parameters.get("message_id")))
+    number = known.group(1) if known else "1"
+    fitting: dict[str, Any] = {"task_id": f"task-{number}"}
+    updates = body.get("updates")
+    if updates and isinstance(updates, dict):
+        fitting["updates"] = {f"message-{number}": next(iter(updates.values()))}
+    return fitting
 
 
 @schemathesis.hook

@@ -25,6 +25,9 @@ PLACES = {
     "path.backfill_id": "backfill_id",
     "path.task_id": "task_id",
     "path.task_name": "task_name",
+    "query.task_id": "task_id",
+    "path.event_id": "event_id",
+    "path.message_id": "message_id",
     "header.If-Match": "etag",
 }
 
@@ -42,6 +45,7 @@ no-shrink = true
 [checks]
 # Which refusals a schema cannot foresee is judged by a check of our own, by their texts.
 positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "412", "422"]
+negative_data_rejection.expected-statuses = ["4xx"]
 """
 
 

@@ -29,6 +29,17 @@ insert into tasks (id, name, agent_id, status, params, task_metadata)
 select 'task-' || n, 'task ' || n, %s, 'RUNNING', '{"p": 1}', '{"team": "x"}'
 from generate_series(1, %s) n
 """
+SENT = """
+insert into events (id, task_id, agent_id, content)
+select 'event-' || n, 'task-' || n, %s, '{"type": "text", "author": "user", "content": "hi"}'
+from generate_series(1, %s) n
+"""
+SAID = """
+insert into messages (id, task_id, content, streaming_status, created_at)
+select 'message-' || n, 'task-' || n, '{"type": "text", "author": "agent", "content": "yes"}',
+       'DONE', now()
+from generate_series(1, %s) n
+"""
 
 
 def sow(api_url: str, database_url: str) -> Seeds:
@@ -54,6 +65,8 @@ def sow(api_url: str, database_url: str) -> Seeds:
         "backfill_id": backfills,
         "task_id": [f"task-{number}" for number in range(1, TASKS + 1)],
         "task_name": [f"task {number}" for number in range(1, TASKS + 1)],
+        "event_id": [f"event-{number}" for number in range(1, TASKS + 1)],
+        "message_id": [f"message-{number}" for number in range(1, TASKS + 1)],
         "etag": ["*", '"1"', '"2"', 'W/"1", "2", "3"'],
     }
 
@@ -79,6 +92,8 @@ def _by_hand(database_url: str, agent_id: str, ended: list[str]) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute(ENDED, (ended,))
         connection.execute(MADE, (agent_id, TASKS))
+        connection.execute(SENT, (agent_id, TASKS))
+        connection.execute(SAID, (TASKS,))
 
 
 def _place(schedule: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, StrictBool, StrictInt, Tag
 
 from schedules_pipeline.api.fields import STORABLE, Json, storable_value
 from schedules_pipeline.api.schemas import MAX_CONTENT
@@ -24,7 +24,7 @@ class Attachment(BaseModel):
 
     file_id: Short
     name: Short
-    size: Annotated[int, Field(ge=0, le=2**53)]
+    size: Annotated[StrictInt, Field(ge=0, le=2**53)]
     type: Short
 
 
@@ -60,7 +60,7 @@ class ToolResponseContent(Content):
     tool_call_id: Short
     name: Short
     content: Annotated[Any, AfterValidator(storable_value)]
-    is_error: bool | None = None
+    is_error: StrictBool | None = None
 
 
 class ReasoningContent(Content):

@@ -186,7 +186,7 @@ def list_messages_by_cursor(query: Annotated[MessagesByCursor, Query()], use: Us
     )
 
 
-@messages.get("/{message_id:path}")
+@messages.get("/{message_id}")
 def get_message(message_id: Handle, use: Use) -> MessageShown:
     """One message."""
     return MessageShown.of(use.transcripts.message(message_id))
@@ -220,7 +220,7 @@ def update_messages(body: MessageUpdates, use: Use) -> list[MessageShown]:
     return [MessageShown.of(each) for each in use.transcripts.rewrite(body.task_id, contents)]
 
 
-@messages.put("/{message_id:path}")
+@messages.put("/{message_id}")
 def update_message(message_id: Handle, body: MessageUpdate, use: Use) -> MessageShown:
     """Another content. What a fire said stays as it is."""
     status = body.streaming_status

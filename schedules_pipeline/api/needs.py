@@ -120,7 +120,7 @@ ONE, NAMED = (
 )
 REGISTER = ("POST", "/agents/register")
 FIRE = "/fires/{fire_id}"
-MESSAGE = "/messages/{message_id:path}"
+MESSAGE = "/messages/{message_id}"
 
 NEEDS: Mapping[tuple[str, str], Need] = {
     ("GET", "/healthz"): Open(),

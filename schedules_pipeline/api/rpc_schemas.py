@@ -6,6 +6,7 @@ from pydantic import (
     BaseModel,
     Discriminator,
     Field,
+    StrictBool,
     StrictInt,
     StrictStr,
     Tag,
@@ -79,7 +80,7 @@ class MessageNew(BaseModel):
     task_id: Name | None = None
     task_name: Name | None = None
     content: AnyContent
-    stream: bool = Field(
+    stream: StrictBool = Field(
         default=False, description="Answer with updates, one per line, as the agent sends them."
     )
     task_params: Json | None = None

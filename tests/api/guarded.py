@@ -99,7 +99,7 @@ def some_things(wiring: Wiring) -> Things:
     fire_id = Triggers(wiring.store).trigger(agent.id, schedule.id)
     task = {"id": f"task-{unique}", "name": f"named/{unique}", "agent_id": agent.id}
     insert_rows(wiring.store, "tasks", [task])
-    event_id, message_id = f"event-{unique}", f"message/{unique}"
+    event_id, message_id = f"event-{unique}", f"message-{unique}"
     message = NewMessage(id=message_id, task_id=task["id"], content=SAID)
     wiring.store.run(lambda tx: tx.events.insert(event_id, task["id"], agent.id, SAID))
     wiring.store.run(lambda tx: tx.messages.insert([message]))
