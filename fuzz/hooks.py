@@ -47,6 +47,7 @@ UNSAYABLE = re.compile(
             r"is not JSON; quote names",
             r"must be a JSON object",
             r"holds a number that is not finite",
+            r"cannot be kept with an answer that is streamed",
         ]
     )
 )

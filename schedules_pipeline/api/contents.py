@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, StrictBool, StrictInt, Tag
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, StrictBool, Tag
 
-from schedules_pipeline.api.fields import STORABLE, Json, storable_value
+from schedules_pipeline.api.fields import STORABLE, WHOLE, Json, storable_value
 from schedules_pipeline.api.schemas import MAX_CONTENT
 
 Short = Annotated[str, Field(max_length=1_000), STORABLE]
@@ -24,7 +24,7 @@ class Attachment(BaseModel):
 
     file_id: Short
     name: Short
-    size: Annotated[StrictInt, Field(ge=0, le=2**53)]
+    size: Annotated[int, Field(ge=0, le=2**53), WHOLE]
     type: Short
 
 
