@@ -38,11 +38,20 @@ INSTANT = Instant()
 
 @contextmanager
 def _wiring() -> "Iterator[Wiring]":
-    """The parts, for a command that asks the database once or twice."""
+    """The parts, for a command that asks the database once or twice.
+
+    Where no database is named, that of the `schedules dev` that runs in the home.
+    """
+    from schedules_pipeline.dev.home import Home
+    from schedules_pipeline.dev.postgres import EmbeddedPostgres
     from schedules_pipeline.settings import Settings
     from schedules_pipeline.wiring import Wiring
 
-    wiring = Wiring(Settings.load(), pool_size=1)
+    settings = Settings.load()
+    embedded = EmbeddedPostgres(Home(settings.home.resolve()).postgres)
+    if settings.database_url is None and embedded.running():
+        settings = settings.model_copy(update={"database_url": embedded.url})
+    wiring = Wiring(settings, pool_size=1)
     try:
         yield wiring
     finally:
@@ -202,15 +211,12 @@ def backfill(
 ) -> None:
     """Deliver what the SCHEDULE of an AGENT (both by name) did not deliver in a range of the past.
 
-    At most 10,000 occurrences at a time. Needs SCHEDULES_DATABASE_URL.
+    At most 10,000 occurrences at a time.
     """
     from schedules_pipeline.services.backfilling import BackfillOrder
-    from schedules_pipeline.settings import Settings
-    from schedules_pipeline.wiring import Wiring
 
     order = BackfillOrder(from_at=from_at, to_at=to_at, allow_all=allow_all, force=force)
-    wiring = Wiring(Settings.load(), pool_size=1)
-    try:
+    with _wiring() as wiring:
         agent_id = wiring.agents.get_by_name(agent).id
         schedule_id = wiring.schedules.get_by_name(agent_id, schedule).schedule.id
         if dry_run:
@@ -222,13 +228,11 @@ def backfill(
             return
         made = wiring.backfills.start(agent_id, schedule_id, order, {"principal_type": "cli"})
         click.echo(f"Backfill {made.id}: {made.instants_count} occurrences.")
-    finally:
-        wiring.close()
 
 
 @main.group()
 def keys() -> None:
-    """Keys to the REST API, for SCHEDULES_AUTH=api_key. Needs SCHEDULES_DATABASE_URL."""
+    """Keys to the REST API, for SCHEDULES_AUTH=api_key."""
 
 
 @keys.command("create")
@@ -299,16 +303,11 @@ def audit(agent_id: str, schedule_id: str, since: datetime | None, until: dateti
     Exits with 1 when there is a hole: an occurrence that nothing explains.
     """
     from schedules_pipeline.services.coverage import Audits, report
-    from schedules_pipeline.settings import Settings
-    from schedules_pipeline.wiring import Wiring
 
-    wiring = Wiring(Settings.load())
-    try:
+    with _wiring() as wiring:
         audits = Audits(wiring.store)
         coverage = audits.of_schedule(agent_id, schedule_id, since, until)
         click.echo(report(coverage, audits.count_overdue()))
-    finally:
-        wiring.close()
     if coverage.holes:
         raise SystemExit(1)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from click.testing import CliRunner, Result
 from schedules_pipeline.cli import main
 from schedules_pipeline.dev.databases import dagster_url, without_driver
 from schedules_pipeline.dev.ports import free_port
+from schedules_pipeline.dev.postgres import FAST_AND_FORGETFUL, EmbeddedPostgres
 from schedules_pipeline.domain.cadence import Cadence
-from schedules_pipeline.settings import Settings, child_environment
+from schedules_pipeline.settings import Settings, child_environment, with_driver
+from schedules_pipeline.store.migrate import migrate
 from schedules_pipeline.wiring import Wiring
 from tests.factories import a_draft
 from tests.ledger import an_agent
@@ -157,6 +160,25 @@ def test_the_agentex_mode_needs_to_know_whom_to_ask(monkeypatch: pytest.MonkeyPa
     assert answer.stderr == (
         "schedules: SCHEDULES_AUTH=agentex needs SCHEDULES_AUTH_URL, the provider's origin\n"
     )
+
+
+def test_without_a_named_database_it_is_that_of_the_house_that_runs_in_the_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Not pytest's own temporary folder: that one is closed to the user PostgreSQL runs as.
+    with tempfile.TemporaryDirectory(prefix="schedules-home-", ignore_cleanup_errors=True) as home:
+        Path(home).chmod(0o755)
+        monkeypatch.setenv("SCHEDULES_HOME", home)
+        server = EmbeddedPostgres(Path(home) / "postgres", options=FAST_AND_FORGETFUL)
+        migrate(with_driver(server.start(), "psycopg"))
+        made = CliRunner().invoke(main, ["keys", "create", "--principal", "ci", "--role", "admin"])
+        server.stop()
+        late = CliRunner().invoke(main, ["keys", "list"])
+
+    assert made.exit_code == 0
+    assert "of ci (admin)" in made.stderr
+    assert late.exit_code == 1
+    assert late.stderr.startswith("schedules: SCHEDULES_DATABASE_URL is not set.")
 
 
 def test_a_key_is_made_shown_once_listed_and_revoked(
