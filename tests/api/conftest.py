@@ -18,6 +18,8 @@ from schedules_pipeline.wiring import Wiring
 from tests.agents import RunningAgent, start_agent
 from tests.api.clients import a_client
 from tests.api.factories import Api, agent_body
+from tests.api.guarded import asking, guarded
+from tests.provider import StubProvider
 
 NO_DATABASE = "postgresql://127.0.0.1:1/none"
 
@@ -66,6 +68,20 @@ def wiring(app: FastAPI, database_url: str) -> Iterator[Wiring]:
     app.state.use_cases = UseCases.of(made)
     yield made
     made.close()
+
+
+@pytest.fixture
+def keyed(app: FastAPI, database_url: str) -> Iterator[Wiring]:
+    """The parts, where our own keys are asked for."""
+    with guarded(app, database_url, auth="api_key") as wiring:
+        yield wiring
+
+
+@pytest.fixture
+def asked(app: FastAPI, database_url: str, provider: StubProvider) -> Iterator[Wiring]:
+    """The parts, where a provider is asked."""
+    with asking(app, database_url, provider) as wiring:
+        yield wiring
 
 
 @pytest.fixture(scope="module")

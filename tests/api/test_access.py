@@ -6,7 +6,6 @@ The matrix (`test_authorization_matrix`) has every route; here is what a route a
 import json
 import logging
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -23,22 +22,10 @@ from schedules_pipeline.api.access import Permitted, require_needs
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.wiring import API_CONNECTIONS, Wiring
 from tests.api.factories import agent_body, schedule_body
-from tests.api.guarded import Things, a_key, asking, guarded, some_things
+from tests.api.guarded import Things, a_key, guarded, some_things
 from tests.factories import a_draft
 from tests.ledger import query
 from tests.provider import StubProvider
-
-
-@pytest.fixture
-def keyed(app: FastAPI, database_url: str) -> Iterator[Wiring]:
-    with guarded(app, database_url, auth="api_key") as wiring:
-        yield wiring
-
-
-@pytest.fixture
-def asked(app: FastAPI, database_url: str, provider: StubProvider) -> Iterator[Wiring]:
-    with asking(app, database_url, provider) as wiring:
-        yield wiring
 
 
 @pytest.fixture

@@ -1,38 +1,24 @@
 """Who may call an agent by hand: method by method what is asked, told, and never passed on."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from schedules_pipeline.domain.fire import task_id
 from schedules_pipeline.services.principals_port import Role
 from schedules_pipeline.wiring import Wiring
 from tests.agents import RunningAgent
 from tests.api.factories import agent_body
-from tests.api.guarded import SAID, Things, a_key, asking, guarded, some_things
+from tests.api.guarded import SAID, Things, a_key, some_things
 from tests.api.talking import Talk, talk_to
 from tests.ledger import query
 from tests.provider import StubProvider
 
 ANN = {"x-user": "ann"}
 CREATE = ("task", "*", "create")
-
-
-@pytest.fixture
-def keyed(app: FastAPI, database_url: str) -> Iterator[Wiring]:
-    with guarded(app, database_url, auth="api_key") as wiring:
-        yield wiring
-
-
-@pytest.fixture
-def asked(app: FastAPI, database_url: str, provider: StubProvider) -> Iterator[Wiring]:
-    with asking(app, database_url, provider) as wiring:
-        yield wiring
 
 
 @pytest.fixture
