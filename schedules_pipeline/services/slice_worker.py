@@ -36,6 +36,9 @@ LOOK_AGAIN_SECONDS = 1.0
 STANDBY_LOOKS_AGAIN_SECONDS = 5.0
 """Of a run that is up for an hour each look counts, and it is told of everything that joins."""
 LOOKS_APART_SECONDS = 0.05
+LOOKS_SHARE = 0.1
+"""How much of the time may be spent on looking: thousands of fires take theirs to be read, and no
+claim is made meanwhile. News may take it to a half."""
 LARGEST_AGENDA = 5_000
 ANNOUNCED_AHEAD = timedelta(seconds=LOOK_AGAIN_SECONDS + 0.2)
 """How long before its due time a fire is announced to the platform: by one look at least, and
@@ -93,6 +96,7 @@ class SliceWorker:
         self._previous: Mapping[str, PreviousTask] = {}
         self._looked_at = float("-inf")
         self._look_at = float("-inf")
+        self._look_took = 0.0
         self._announced_until = datetime.min.replace(tzinfo=UTC)
         self._stopping = False
 
@@ -159,10 +163,10 @@ class SliceWorker:
         # Set before the look: news that come during it are of what it may not see.
         hears = self._standby and self._heard_on is not None
         self._looked_at = time.monotonic()
-        self._look_at = self._looked_at + (
-            STANDBY_LOOKS_AGAIN_SECONDS if hears else LOOK_AGAIN_SECONDS
-        )
+        pause = STANDBY_LOOKS_AGAIN_SECONDS if hears else LOOK_AGAIN_SECONDS
+        self._look_at = self._looked_at + max(pause, self._look_took / LOOKS_SHARE)
         found, previous, expected = await self._in_thread(self._claims, self._read_open)
+        self._look_took = time.monotonic() - self._looked_at
         self._previous = {each.schedule_id: each for each in previous}
         self._agenda.refill(fire for fire in found if fire.id not in self._in_hand)
         self._platform.expect(expected)
@@ -179,7 +183,8 @@ class SliceWorker:
         if EVERYWHERE in told:
             self._stop_listening()  # Lost, perhaps; it costs little to listen anew.
         if EVERYWHERE in told or self._dispatch.slice_key in told:
-            self._look_at = min(self._look_at, self._looked_at + LOOKS_APART_SECONDS)
+            apart = max(LOOKS_APART_SECONDS, 2 * self._look_took)
+            self._look_at = min(self._look_at, self._looked_at + apart)
             self._wake.set()
 
     def _stop_listening(self) -> None:

@@ -183,7 +183,7 @@ class Heartbeat:
     series_since: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class OpenFire:
     """A fire that a slice's worker may take when it is due."""
 

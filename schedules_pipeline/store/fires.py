@@ -284,7 +284,7 @@ class PostgresFires:
             """),  # noqa: S608 - constants of ours
             {"key": slice_key, "run": dagster_run_id, "most": limit},
         )
-        return [OpenFire(**row._mapping) for row in rows]
+        return [OpenFire(*row) for row in rows]
 
     def lock_candidates(
         self, fire_ids: Collection[str], schedule_ids: Collection[str], dagster_run_id: str

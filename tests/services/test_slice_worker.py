@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import pairwise
 
 import pytest
 
@@ -184,6 +185,26 @@ def test_a_worker_that_waits_leaves_no_connection_behind(
     count = f"select count(*) from ({LISTENING}) as l"
     # The server's process for it may still be ending.
     asyncio.run(until(lambda: one(store, count) == 0))
+
+
+def test_looking_takes_a_tenth_of_the_time_at_most(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "LOOK_AGAIN_SECONDS", 0.01)
+    begun: list[float] = []
+    read = SliceWorker._read_open
+
+    def read_slowly(worker: SliceWorker) -> object:
+        begun.append(time.monotonic())
+        time.sleep(0.05)
+        return read(worker)
+
+    monkeypatch.setattr(SliceWorker, "_read_open", read_slowly)
+    work_alone(store, past_slice(store), Platform(), ends_in=1.5)
+    # The first look knows of none before it, and one more is taken when the time is over.
+    apart = [later - earlier for earlier, later in pairwise(begun[1:-1])]
+    assert apart
+    assert min(apart) >= 0.5
 
 
 def test_working_a_slice_again_sends_nothing(
