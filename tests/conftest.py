@@ -5,6 +5,7 @@ database for itself: commits and several connections are real. It is emptied aft
 for a clone of the template costs some 250 ms; what changes the tables themselves takes a clone.
 """
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import uvloop
 from hypothesis import settings
 
 from schedules_pipeline.dev.databases import with_database
@@ -31,6 +33,10 @@ settings.register_profile(
     "house", deadline=None, derandomize=int(os.environ.get("SCHEDULES_TEST_EXAMPLES", "100")) <= 100
 )
 settings.load_profile("house")
+
+# What tests run in a loop of their own is run in production's, too: in a Dagster run
+# (services.dispatching), and in the API, where uvicorn takes it when it is there.
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 # A clone writes some 8 MiB of WAL; a checkpoint in its midst costs more than the clone.
 CHEAP_CLONES = {

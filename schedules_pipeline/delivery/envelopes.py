@@ -4,8 +4,12 @@ Pure functions. Nullable keys that we have no value for are sent as null: stock 
 objects with required keys, and what is absent and what is null differ there.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+
+import orjson
 
 from schedules_pipeline.domain.fire import event_id
 from schedules_pipeline.domain.schedule import AcpType, Agent, JsonObject
@@ -55,6 +59,14 @@ def task_interrupt(about: Errand | Stop) -> JsonObject:
 def task_stop(stop: Stop) -> JsonObject:
     """Tell an agent to stop: a synchronous one is interrupted in its turn."""
     return task_interrupt(stop) if stop.agent.acp_type is AcpType.SYNC else task_cancel(stop)
+
+
+def encode(envelope: JsonObject) -> bytes:
+    """The bytes of it."""
+    try:
+        return orjson.dumps(envelope)
+    except TypeError:  # a whole number beyond 64 bits, which JSON and PostgreSQL have
+        return json.dumps(envelope).encode()
 
 
 def input_key(about: Told) -> str:
@@ -121,5 +133,6 @@ def _content(about: Told) -> JsonObject | None:
     }
 
 
+@lru_cache(maxsize=4_096)
 def _stamp(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -353,7 +353,7 @@ def test_a_connection_closed_after_each_answer_is_noticed_even_without_a_pause(
             for number in range(20):
                 assignment = make_assignment(agent.url_for("ok_then_close"), number=number)
                 await platform.send_input(assignment)
-                time.sleep(0.005)  # noqa: ASYNC251  its end has come, our event loop has not seen it
+                time.sleep(0.05)  # noqa: ASYNC251  its end has come, our event loop has not seen it
 
     asyncio.run(run())
 

@@ -11,7 +11,7 @@ import pytest
 from schedules_pipeline.delivery.acp import Timeouts
 from schedules_pipeline.delivery.local import LocalPlatform
 from schedules_pipeline.domain.fire import event_id
-from schedules_pipeline.domain.schedule import AcpType
+from schedules_pipeline.domain.schedule import AcpType, JsonObject
 from schedules_pipeline.errors import AgentError, BadReply, DeliveryError, TimedOut
 from schedules_pipeline.services.platform_port import AgentPlatform, Assignment
 from tests.agents import RunningAgent, start_agent
@@ -188,6 +188,20 @@ def test_a_synchronous_agent_may_have_nothing_to_say(agent: RunningAgent) -> Non
 
 def test_null_is_a_fine_result(agent: RunningAgent) -> None:
     create_task(make_assignment(agent.url))
+
+
+def test_numbers_longer_than_64_bits_and_halves_of_characters_arrive_as_they_are(
+    tmp_path: Path,
+) -> None:
+    params = {"long": -(10**40), "ordinary": 2**63 - 1, "broken": "\ud83d", "deep": _nested(300)}
+    with start_agent(tmp_path) as agent:
+        create_task(make_assignment(agent.url, params=params))
+        (create,) = agent.received()
+    assert create["task_params"] == params
+
+
+def _nested(depth: int) -> JsonObject:
+    return {"in": _nested(depth - 1)} if depth else {}
 
 
 def test_an_input_of_several_mebibytes_arrives_whole(tmp_path: Path) -> None:
