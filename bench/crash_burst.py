@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any
 
 from bench.filling import fill
@@ -46,7 +47,8 @@ def in_mid_burst(fires: int, rounds: int) -> int:
         rows,
         f"{AGENTS} agents in one process. Killed when a third of the inputs had arrived. In doubt: "
         "rows in `task_created` after the kill, whose inputs may have been sent. Repeated: inputs "
-        "that the agent had twice; marked: possible_duplicate in the ledger. Recovered: from the "
+        "that the agent had twice; marked: possible_duplicate in the ledger; p50 / max of "
+        "how long before the kill the agent had the first one. Recovered: from the "
         "kill until the agent had every input. Budget: nothing lost, none repeated without its "
         f"mark, recovered within {BUDGET_SECONDS:g} s: {'held' if good else 'MISSED'}.",
     )
@@ -72,6 +74,8 @@ def _round(
     times = Counter(i["fire"] for i in found)
     firsts = {i["fire"]: i["at"] for i in reversed(found)}
     repeated, said = {fire for fire, count in times.items() if count > 1}, marked(stack)
+    # By how much an input was ahead of the commit that would have said so.
+    ages = sorted((killed_at - firsts[fire]) * 1000 for fire in repeated)
     return {
         "killed": name,
         "due": fires,
@@ -80,6 +84,7 @@ def _round(
         "lost": fires - len(times),
         "repeated, marked": len(repeated & said),
         "repeated, unmarked": len(repeated - said),
+        "repeated had ms": f"{median(ages):.0f} / {ages[-1]:.0f}" if ages else "",
         "recovered s": round(max(i["at"] for i in found) - killed_at, 1),
     }
 
