@@ -12,7 +12,7 @@ but an asset daemon that we do not use.
 from dagster._daemon import controller
 from dagster._daemon.cli import main
 
-# A look is three queries of Dagster's, some 10 ms of processor time.
+# A look is three queries, each over a connection of its own: 2.4 ms of the daemon's processor time.
 BACKFILL_LOOK_SECONDS = 5
 
 
