@@ -1,15 +1,16 @@
 """SIGKILL of the run, of the daemon, of PostgreSQL, in mid-minute: what is lost, doubled, how long.
 
 python -m bench crash
+python -m bench crash --burst 1000   # in the middle of that many fires at one instant
 """
 
 import argparse
-import os
-import signal
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from bench.crash_burst import in_mid_burst
+from bench.killing import kill_present_run, marked
 from bench.report import publish
 from bench.scene import inputs, next_minute, scene, sleep_until
 from tests.agents import RunningAgent
@@ -25,10 +26,14 @@ def main() -> int:
     """Kill each of the three in turn, while 20 fires a second are due; 1: the promise is broken."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--burst", type=int, default=0, metavar="FIRES")
     parser.add_argument("--json")
-    wanted = parser.parse_args().rounds
+    options = parser.parse_args()
+    wanted = options.rounds
+    if options.burst:
+        return in_mid_burst(options.burst, wanted)
     victims: dict[str, Callable[[Stack], int]] = {
-        "Dagster run": _kill_present_run,
+        "Dagster run": kill_present_run,
         "daemon": lambda stack: stack.kill("daemon"),
         "PostgreSQL": lambda stack: stack.kill("postgres"),
     }
@@ -57,16 +62,6 @@ def main() -> int:
     return 0 if good else 1
 
 
-def _kill_present_run(stack: Stack) -> int:
-    query = (
-        "select pid from dispatches join slices using (slice_key) where finished_at is null "
-        "and kind <> 'now' and statement_timestamp() between starts_at and ends_at"
-    )
-    pid: int = stack.wait_for(lambda: stack.sql(query))[0][0]
-    os.kill(pid, signal.SIGKILL)
-    return pid
-
-
 def _round(
     stack: Stack, agent: RunningAgent, name: str, kill: Callable[[Stack], int]
 ) -> dict[str, Any]:
@@ -79,15 +74,15 @@ def _round(
     stack.wait_for(lambda: not _open_before(stack, begin + 120), timeout=120)
     found = [i for i in inputs(agent) if begin <= i["due"] < begin + 120]
     times = Counter(i["fire"] for i in found)
-    marked = _marked(stack)
+    said = marked(stack)
     late = [i["at"] for i in found if i["at"] - i["due"] > LATE_SECONDS and i["at"] > killed_at]
     doubled = {fire for fire, count in times.items() if count > 1}
     return {
         "killed": name,
         "due": SCHEDULES * 120 // SECONDS,
         "lost": SCHEDULES * 120 // SECONDS - len(times),
-        "doubled, marked": len(doubled & marked),
-        "doubled, unmarked": len(doubled - marked),
+        "doubled, marked": len(doubled & said),
+        "doubled, unmarked": len(doubled - said),
         "recovered": max(late, default=killed_at) - killed_at,
     }
 
@@ -111,10 +106,6 @@ def _open_before(stack: Stack, instant: float) -> bool:
         f"and due_at < to_timestamp({instant}))"
     )
     return bool(stack.sql(query)[0][0])
-
-
-def _marked(stack: Stack) -> set[str]:
-    return {fire for (fire,) in stack.sql("select id from fires where possible_duplicate")}
 
 
 def _median(name: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:

@@ -162,7 +162,9 @@ def _daemon(settings: Settings, home: Home) -> Part:
     said = _SaidSinceStart(home.log(DAEMON), b"following daemons")
     return Part(
         name=DAEMON,
-        command=_python("dagster._daemon", "run", "--workspace", str(home.workspace)),
+        command=_python(
+            "schedules_pipeline.launcher.daemon", "run", "--workspace", str(home.workspace)
+        ),
         environment=part_environment(settings, home, DAEMON),
         is_ready=said,
         prepare=said.mark,

@@ -6,7 +6,7 @@ import pytest
 
 from schedules_pipeline.dev import parts
 from schedules_pipeline.dev.home import Home
-from schedules_pipeline.dev.parts import RUN_PARENT, Part, all_parts
+from schedules_pipeline.dev.parts import DAEMON, RUN_PARENT, Part, all_parts
 from schedules_pipeline.settings import Settings
 
 
@@ -44,3 +44,9 @@ def test_an_empty_socket_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHEDULES_WARM_SOCKET", "")
 
     assert Settings.load().warm_socket is None
+
+
+def test_the_daemon_is_the_one_that_looks_for_backfills_every_few_seconds(tmp_path: Path) -> None:
+    command = _parts(Home.make(tmp_path), warm_runs=True)[DAEMON].command
+
+    assert command[1:4] == ("-m", "schedules_pipeline.launcher.daemon", "run")

@@ -5,18 +5,27 @@ If one of these fails: read what changed at that place, and the modules of `laun
 
 import inspect
 import json
+import logging
 import subprocess
 import sys
 from importlib.metadata import requires, version
+from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+from typing import cast
 
+import dagster
 import pytest
 from dagster._cli import api
 from dagster._core.launcher.base import RunLauncher
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.tags import HIDDEN_TAG_PREFIX
+from dagster._core.workspace.context import IWorkspaceProcessContext
+from dagster._daemon import backfill, controller
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._utils.interrupts import capture_interrupts
 
+from schedules_pipeline.launcher import daemon
 from schedules_pipeline.launcher.handover import WORKER_TAG
 from schedules_pipeline.launcher.identity import HAS_PROC
 from schedules_pipeline.launcher.warm import WarmRunLauncher
@@ -73,6 +82,48 @@ def test_every_method_that_the_launcher_replaces_is_one_that_dagster_calls() -> 
 
 def test_its_tag_is_one_of_those_that_the_ui_hides() -> None:
     assert WORKER_TAG.startswith(HIDDEN_TAG_PREFIX)
+
+
+class _Shutdown(Event):
+    """Notes how long the loop means to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.waits.append(timeout)
+        return True
+
+
+def test_between_two_looks_for_backfills_pass_the_seconds_that_the_daemon_was_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(controller, "DEFAULT_DAEMON_INTERVAL_SECONDS", 30)
+    monkeypatch.setattr(daemon, "main", lambda: None)
+    nothing_asked = SimpleNamespace(instance=SimpleNamespace(get_backfills=lambda filters: []))
+    shutdown = _Shutdown()
+
+    daemon.run()
+    looking = backfill.execute_backfill_iteration_loop(
+        cast(IWorkspaceProcessContext, nothing_asked), logging.getLogger(), shutdown
+    )
+    while not shutdown.waits:
+        next(looking)
+
+    assert daemon.BACKFILL_LOOK_SECONDS - 1 < shutdown.waits[0] <= daemon.BACKFILL_LOOK_SECONDS
+
+
+def test_the_seconds_between_two_looks_for_backfills_are_nothing_elses() -> None:
+    package = Path(inspect.getfile(dagster)).parent
+    name = "DEFAULT_DAEMON_INTERVAL_SECONDS"
+
+    users = [path for path in package.rglob("*.py") if name in path.read_text()]
+
+    assert sorted(path.name for path in users) == ["backfill.py", "controller.py"]
+    # Twice: where it stands, and for an asset daemon that was not told its own.
+    assert inspect.getsource(controller).count(name) == 2
 
 
 @pytest.mark.skipif(not HAS_PROC, reason="runs are forked on Linux only")
