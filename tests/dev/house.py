@@ -94,12 +94,10 @@ class FileBooks:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def migrate(self) -> None:
+    def prepare(self, agent_urls: dict[str, str]) -> None:
+        assert not agent_urls
         if (self._settings.home / "refuse").exists():
             raise StartupError("The tables are of a later version.")
-
-    def seed_demo(self, agent_urls: dict[str, str]) -> None:
-        raise AssertionError(agent_urls)
 
     def landed_fires(self, since: datetime | None) -> Sequence[Fire]:
         try:
