@@ -37,8 +37,8 @@ from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.services.waiting import WaitingClock
 from schedules_pipeline.settings import Auth, Settings, with_driver
-from schedules_pipeline.store.migrate import is_migrated, migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
+from schedules_pipeline.store.version import is_migrated
 
 if TYPE_CHECKING:
     from schedules_pipeline.delivery.acp import Timeouts
@@ -201,6 +201,8 @@ class Wiring:
 
     def migrate(self) -> None:
         """Bring the tables up to date."""
+        from schedules_pipeline.store.migrate import migrate
+
         migrate(self.database_url)
 
     def is_migrated(self) -> bool:
