@@ -11,6 +11,7 @@ from dagster._core.launcher.base import WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
+from bench.usage import descendants
 from schedules_pipeline.errors import NoWarmProcess
 from schedules_pipeline.launcher import handover as handover_module
 from schedules_pipeline.launcher.handover import WORKER_TAG, Worker, handover
@@ -50,6 +51,16 @@ def test_what_it_prints_is_in_its_compute_logs(stage: Stage, parent: Parent) -> 
     assert b"said on stdout" in shown.stdout
     assert shown.stderr
     assert b"said on stderr" in shown.stderr
+
+
+def test_its_output_is_copied_by_no_process_of_its_own(stage: Stage, parent: Parent) -> None:
+    run = stage.launch("waiting")
+    pid = stage.began(run)["pid"]
+
+    assert descendants(pid) == [pid]
+
+    stage.let_end(run)
+    assert stage.end_of(run) == "SUCCESS"
 
 
 def test_two_runs_share_neither_chance_nor_threads_nor_names(stage: Stage, parent: Parent) -> None:
