@@ -26,7 +26,7 @@ DATABASES = {
         ),
         (
             "import schedules_pipeline.dev.supervisor, schedules_pipeline.dev.books",
-            {"aiohttp", "httpx", "alembic", "dagster", "fastapi"},
+            {"aiohttp", "httpx", "sqlalchemy", "dagster", "fastapi"},
         ),
     ],
     ids=["code server", "API", "supervisor"],

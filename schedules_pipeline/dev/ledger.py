@@ -39,7 +39,7 @@ class Books(Protocol):
     def prepare(self, agent_urls: dict[str, str]) -> None:
         """Bring the tables up to date, and register the demo agents, with a schedule each."""
 
-    def landed_fires(self, since: datetime | None) -> Sequence[LandedFire]:
+    def landed_fires(self, since: datetime) -> Sequence[LandedFire]:
         """The fires that ended after `since`, by when they ended."""
 
     def close(self) -> None:
