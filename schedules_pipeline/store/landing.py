@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from schedules_pipeline.domain.fire import FireReason, FireState
@@ -72,7 +73,6 @@ class LandedFires:
 
     def _open(self) -> psycopg.Connection:
         if self._connection is None:
-            self._connection = psycopg.connect(
-                self._url, autocommit=True, application_name="schedules dev", **KEEPALIVE
-            )
+            wanted = make_conninfo(self._url, application_name="schedules dev", **KEEPALIVE)
+            self._connection = psycopg.connect(wanted, autocommit=True)
         return self._connection
