@@ -85,8 +85,8 @@ def part_environment(settings: Settings, home: Home, part: str) -> dict[str, str
         DAGSTER_HOME=str(home.dagster),
         PYTHONUNBUFFERED="1",
         # glibc: one heap for all threads of a process, not up to eight per core, each of which
-        # keeps what it once held. Python's own lock lets only one thread allocate at a time anyway.
-        MALLOC_ARENA_MAX="1",
+        # keeps what it once held. Not so of runs, where threads are at work on thousands of fires.
+        **({} if part == RUN_PARENT else {"MALLOC_ARENA_MAX": "1"}),
         SCHEDULES_DATABASE_URL=settings.database_url or "",
         SCHEDULES_DAGSTER_URL=dagster_url(settings),
         SCHEDULES_HOME=str(home.path),
