@@ -4,6 +4,7 @@ python -m bench steady [--seconds 600] [--rate 10]
 """
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from bench.filling import fill, run_sql
 from bench.instants import due_at, tally
 from bench.report import Table, lateness, publish_all
 from bench.scene import inputs, ledger, next_minute, scene, sleep_until
-from bench.usage import usage_below
+from bench.usage import Usage, descendants, together, usage_below, usage_of_each
 from schedules_pipeline.dev.databases import with_database
 from schedules_pipeline.dev.postgres import DATABASE, EmbeddedPostgres
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -41,7 +42,9 @@ def main() -> int:
     with scene() as (stack, agent):
         agent_id = stack.register("steady", agent.url)
         time.sleep(SETTLE_SECONDS)
+        at_rest = _by_part(stack)
         idle = _used(stack, stack.database_time() + options.seconds)
+        parts = _parts(at_rest, _by_part(stack), idle["seconds"])
         begin = next_minute(stack, ahead=40)
         end = begin + options.seconds
         with ledger(stack) as store:
@@ -70,6 +73,11 @@ def main() -> int:
             "medians of samples; PSS divides what processes share. Budget at rest: "
             f"≤ {IDLE_CPU_PERCENT:g} % of a core, ≤ {IDLE_RSS_MIB:g} MiB RSS, and no fire lost or "
             f"doubled at work: {'held' if good else 'MISSED'}.",
+        ),
+        Table(
+            "At rest, part by part",
+            parts,
+            "At the end of it. `Dagster runs`: the standby worker, with the copiers of its output.",
         ),
         Table("The fires of it", [counted | late], "Lateness at the agent."),
         Table(
@@ -114,6 +122,35 @@ def _used(stack: Stack, until: float) -> dict[str, float]:
         "PSS MiB": round(statistics.median(each.pss for each in samples)),
         "processes": round(statistics.median(each.processes for each in samples)),
     }
+
+
+def _by_part(stack: Stack) -> dict[str, Usage]:
+    """What each part of the house uses; what none of them is, is a Dagster run or its helper."""
+    root = stack.process.pid
+    records = json.loads((stack.home / "run" / "parts.json").read_text())
+    names = {record["pid"]: name for name, record in records.items()} | {root: "supervisor"}
+    each = usage_of_each(root)
+    names |= dict.fromkeys(descendants(records["postgres"]["pid"]), "postgres")
+    of_parts: dict[str, list[Usage]] = {}
+    for pid, used in each.items():
+        of_parts.setdefault(names.get(pid, "Dagster runs"), []).append(used)
+    return {name: together(used) for name, used in of_parts.items()}
+
+
+def _parts(
+    before: Mapping[str, Usage], after: Mapping[str, Usage], seconds: float
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "part": name,
+            "CPU % of a core": round(100 * (used.cpu - before[name].cpu) / seconds, 2),
+            "RSS MiB": round(used.rss),
+            "PSS MiB": round(used.pss),
+            "processes": used.processes,
+        }
+        for name, used in sorted(after.items(), key=lambda item: -item[1].rss)
+        if name in before
+    ]
 
 
 def _sizes(stack: Stack) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -28,13 +28,26 @@ def usage_below(*roots: int) -> Usage:
 
     A child that is gone stands in its parent's account, so nobody's time is lost or counted twice.
     """
+    return together(usage_of_each(*roots).values())
+
+
+def usage_of_each(*roots: int) -> dict[int, Usage]:
+    """The same, of each by its pid; who was waited for counts as whoever waited."""
     rows = _stats()
-    mine = _below(roots, rows)
+    return {
+        pid: Usage(_cpu(rows[pid]), rows[pid][21] * PAGE_MIB, _pss(pid), 1)
+        for pid in _below(roots, rows)
+    }
+
+
+def together(each: Iterable[Usage]) -> Usage:
+    """Their sum."""
+    found = list(each)
     return Usage(
-        cpu=sum(_cpu(rows[pid]) for pid in mine),
-        rss=sum(rows[pid][21] for pid in mine) * PAGE_MIB,
-        pss=sum(_pss(pid) for pid in mine),
-        processes=len(mine),
+        cpu=sum(one.cpu for one in found),
+        rss=sum(one.rss for one in found),
+        pss=sum(one.pss for one in found),
+        processes=sum(one.processes for one in found),
     )
 
 

@@ -1,10 +1,15 @@
-"""The composition root: which implementation serves which port. Nothing is opened before use."""
+"""The composition root: which implementation serves which port. Nothing is opened before use.
+
+HTTP clients and Alembic are imported where they are used: of the processes that stand for days,
+most never do, and they would cost each 10 to 20 MiB.
+"""
 
 import resource
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from schedules_pipeline.access.agents import AgentsApart, AgentsToo
 from schedules_pipeline.access.fire_keys import KeyHoldersMay
@@ -14,10 +19,6 @@ from schedules_pipeline.access.keys import Roles
 from schedules_pipeline.access.nobody import NobodyAsks
 from schedules_pipeline.access.provider import ProviderAuthenticator, ProviderAuthorizer
 from schedules_pipeline.access.throttling import Throttled
-from schedules_pipeline.delivery.acp import AcpClient, Timeouts
-from schedules_pipeline.delivery.fire_provider import FireProviderClient
-from schedules_pipeline.delivery.local import LocalPlatform
-from schedules_pipeline.delivery.provider import ProviderClient
 from schedules_pipeline.errors import StartupError
 from schedules_pipeline.services.access_port import Authenticator, Authorizer, FireAccess
 from schedules_pipeline.services.adopting import Adoption
@@ -32,13 +33,17 @@ from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
 from schedules_pipeline.services.platform_port import AgentLine
 from schedules_pipeline.services.registering import Agents
-from schedules_pipeline.services.store_port import LandedFire
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.services.waiting import WaitingClock
 from schedules_pipeline.settings import Auth, Settings, with_driver
-from schedules_pipeline.store.migrate import is_migrated, migrate
 from schedules_pipeline.store.unit_of_work import PostgresStore
+from schedules_pipeline.store.version import is_migrated
+
+if TYPE_CHECKING:
+    from schedules_pipeline.delivery.acp import Timeouts
+    from schedules_pipeline.delivery.local import LocalPlatform
+    from schedules_pipeline.delivery.provider import ProviderClient
 
 API_CONNECTIONS = 10
 API_STATEMENT_SECONDS = 10.0
@@ -180,7 +185,9 @@ class Wiring:
                 return AgentsApart(self.store, ProviderAuthorizer(self._provider))
 
     @cached_property
-    def _provider(self) -> ProviderClient:
+    def _provider(self) -> "ProviderClient":
+        from schedules_pipeline.delivery.provider import ProviderClient
+
         return ProviderClient(self._auth_url)
 
     @property
@@ -194,15 +201,13 @@ class Wiring:
 
     def migrate(self) -> None:
         """Bring the tables up to date."""
+        from schedules_pipeline.store.migrate import migrate
+
         migrate(self.database_url)
 
     def is_migrated(self) -> bool:
         """Whether the tables are those that this code needs. Errors: Unavailable."""
         return self.store.on_connection(is_migrated)
-
-    def landed_fires(self, since: datetime | None) -> Sequence[LandedFire]:
-        """Fires that ended after `since`, as `schedules dev` prints them."""
-        return self.store.run(lambda tx: tx.fires.landed(since))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -215,13 +220,19 @@ class Wiring:
         """To agents, for what is asked of them by hand. It belongs to the event loop that uses it,
         and is closed there.
         """
+        from schedules_pipeline.delivery.acp import AcpClient
+
         _allow_many_open_files()
         return AcpClient(self._timeouts())
 
-    def _platform(self) -> LocalPlatform:
+    def _platform(self) -> "LocalPlatform":
+        from schedules_pipeline.delivery.local import LocalPlatform
+
         return LocalPlatform(self._timeouts(), self.tasks)
 
-    def _timeouts(self) -> Timeouts:
+    def _timeouts(self) -> "Timeouts":
+        from schedules_pipeline.delivery.acp import Timeouts
+
         return Timeouts(
             connect=self.settings.connect_timeout_seconds,
             request=self.settings.request_timeout_seconds,
@@ -235,6 +246,8 @@ class Wiring:
             case Auth.API_KEY:
                 return KeyHoldersMay(self._may_fire)
             case Auth.AGENTEX:
+                from schedules_pipeline.delivery.fire_provider import FireProviderClient
+
                 return ProviderSays(FireProviderClient(self._auth_url))
 
     def _may_fire(self, names: Collection[str]) -> Collection[str]:

@@ -358,7 +358,8 @@ class Shell:
                 return await client.send(request)
         finally:
             # Each request has an event loop of its own here.
-            await self._app.state.agent_line.aclose()
+            if line := self._app.state.agent_line:
+                await line.aclose()
 
 
 def _statements(block: str) -> Iterator[str]:

@@ -102,7 +102,8 @@ def _app(wiring: Wiring, *, schedules_too: bool) -> FastAPI:
         dependencies=[Depends(authorize)],
     )
     app.state.use_cases = UseCases.of(wiring)
-    app.state.agent_line, app.state.places = wiring.agent_line(), Places()
+    app.state.open_agent_line, app.state.agent_line = wiring.agent_line, None
+    app.state.places = Places()
     app.state.asking = anyio.CapacityLimiter(QUESTIONS)
     # The last one is the outermost: nothing is read of a body before it is known whose it is.
     app.add_middleware(JsonGuard)
@@ -122,4 +123,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     # As many threads as connections: who waits, waits in order here, not against the pool's clock.
     anyio.to_thread.current_default_thread_limiter().total_tokens = API_CONNECTIONS
     yield
-    await app.state.agent_line.aclose()
+    if app.state.agent_line is not None:
+        await app.state.agent_line.aclose()

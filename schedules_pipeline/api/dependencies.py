@@ -107,7 +107,11 @@ async def _principal(request: Request) -> JsonObject:
 
 
 async def _agent_line(request: Request) -> AgentLine:
-    found: AgentLine = request.app.state.agent_line
+    # Made for the first who needs it: an API that calls no agent holds 12 MiB less.
+    state = request.app.state
+    if state.agent_line is None:
+        state.agent_line = state.open_agent_line()
+    found: AgentLine = state.agent_line
     return found
 
 

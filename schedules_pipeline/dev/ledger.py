@@ -34,15 +34,12 @@ class LandedFire(Fire, Protocol):
 
 
 class Books(Protocol):
-    """What is needed of `wiring.Wiring`."""
+    """What is needed of the ledger."""
 
-    def migrate(self) -> None:
-        """Bring the tables up to date."""
+    def prepare(self, agent_urls: dict[str, str]) -> None:
+        """Bring the tables up to date, and register the demo agents, with a schedule each."""
 
-    def seed_demo(self, agent_urls: dict[str, str]) -> None:
-        """Register the demo agents, with a schedule each."""
-
-    def landed_fires(self, since: datetime | None) -> Sequence[LandedFire]:
+    def landed_fires(self, since: datetime) -> Sequence[LandedFire]:
         """The fires that ended after `since`, by when they ended."""
 
     def close(self) -> None:
@@ -118,9 +115,7 @@ class LedgerWatch(threading.Thread):
             url = self._settings.database_url or ""
             ensure_database(url)
             ensure_database(dagster_url(self._settings))
-            books.migrate()
-            if self._agent_urls:
-                books.seed_demo(self._agent_urls)
+            books.prepare(self._agent_urls)
             since = server_time(url)
         except Exception as error:  # the main thread decides
             self._news.put(Failed(error))
@@ -150,11 +145,11 @@ class LedgerWatch(threading.Thread):
             self._news.put(Outage(seconds))
 
 
-def wiring_of(settings: Settings) -> Books:
+def books_of(settings: Settings) -> Books:
     """The real books. Imported late: it takes a second, which other parts can use to start."""
-    from schedules_pipeline.wiring import Wiring
+    from schedules_pipeline.dev.books import LedgerBooks
 
-    return Wiring(settings)
+    return LedgerBooks(settings)
 
 
 def explain(error: Exception) -> str:

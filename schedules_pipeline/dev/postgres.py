@@ -39,6 +39,10 @@ OPTIONS: Mapping[str, str] = {
     "log_timezone": "UTC",
     "timezone": "UTC",
     "jit": "off",
+    # Four processes less: three that read ahead for others, and one for a replication nobody asks
+    # for. What is read here was written a moment ago, and is in memory.
+    "io_method": "sync",
+    "max_logical_replication_workers": "0",
 }
 # For tests: nothing has to survive a power cut.
 FAST_AND_FORGETFUL: Mapping[str, str] = {

@@ -18,8 +18,8 @@ from schedules_pipeline.dev.ledger import (
     News,
     Outage,
     Prepared,
+    books_of,
     explain,
-    wiring_of,
 )
 from schedules_pipeline.dev.parts import (
     CODE_SERVER,
@@ -53,7 +53,7 @@ def run(
     settings: Settings,
     voice: Voice | None = None,
     parts_of: PartsOf = all_parts,
-    open_books: Callable[[Settings], Books] = wiring_of,
+    open_books: Callable[[Settings], Books] = books_of,
 ) -> None:
     """Run the whole house until a signal asks to stop.
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-
 from schedules_pipeline.errors import StartupError
 from schedules_pipeline.launcher.identity import HAS_PROC, PROC
 
@@ -27,39 +25,47 @@ LATE_IMPORTS = (
     "dagster._core.system_config.composite_descent",
     "dagster_postgres",
     "psycopg2.extras",
+    "schedules_pipeline.delivery.fire_provider",
+    "schedules_pipeline.delivery.local",
+    "schedules_pipeline.launcher.working",
     "upath.implementations.local",
     "watchdog.observers.polling",
 )
 
 
-def import_everything() -> None:
+def import_everything(listener: int) -> None:
     """Import what a run needs, and build its definitions.
 
-    Errors: StartupError when that leaves behind what a fork must not copy.
+    `listener`: the file descriptor that is open on purpose. Errors: StartupError when anything else
+    is left behind that a fork must not copy.
     """
     for module in (DEFINITIONS, *LATE_IMPORTS):
         importlib.import_module(module)
+    from dagster._core.definitions.reconstruct import ReconstructableRepository
+
     # Kept by the definitions themselves; a run asks for the same.
     ReconstructableRepository.for_module(DEFINITIONS, "defs").get_definition().get_all_jobs()
-    refuse_to_fork_badly()
+    refuse_to_fork_badly(listener)
 
 
-def refuse_to_fork_badly() -> None:
-    """One thread, no socket: a fork would copy neither in working order."""
+def refuse_to_fork_badly(*but: int) -> None:
+    """One thread, no socket but these: a fork would copy neither in working order."""
     if not HAS_PROC:
         return
     threads = len(list((PROC / "self/task").iterdir()))
     if threads > 1:
         raise StartupError(f"{threads} threads run after the imports: a fork would lose them.")
-    if sockets := [link for link in _open_files() if link.startswith("socket:")]:
+    if sockets := [
+        fd for fd, link in _open_files() if link.startswith("socket:") and fd not in but
+    ]:
         raise StartupError(f"{len(sockets)} sockets are open after the imports: runs would share.")
 
 
-def _open_files() -> list[str]:
+def _open_files() -> list[tuple[int, str]]:
     found = []
     for entry in (PROC / "self/fd").iterdir():
         with suppress(OSError):
-            found.append(str(entry.readlink()))
+            found.append((int(entry.name), str(entry.readlink())))
     return found
 
 

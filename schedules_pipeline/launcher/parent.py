@@ -3,7 +3,7 @@
     python -m schedules_pipeline.launcher.parent SOCKET
 
 A fork copies one thread and every open file. So this process has one thread, no connection to
-anything, and nothing of a run's in its memory; it makes sure of that before it listens. It does not
+anything, and nothing of a run's in its memory; it makes sure of that before it serves. It does not
 understand what it is asked (the forked process does), so no request can harm it. What it knows is
 which process works what, so that it can have a death reported at once.
 """
@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from schedules_pipeline.errors import StartupError
-from schedules_pipeline.launcher import working
 from schedules_pipeline.launcher.handover import LONGEST_LINE
 from schedules_pipeline.launcher.importing import Sources, import_everything
 
@@ -122,6 +121,8 @@ class RunParent:
         if self._is_stale():
             _refuse(connection, "the run parent is about to load code that has changed")
             return
+        from schedules_pipeline.launcher import working  # long since imported, see `main`
+
         try:
             pid = self._fork_to(partial(working.work, connection, line), keep=connection)
         except OSError as error:
@@ -146,6 +147,8 @@ class RunParent:
 
     def _report_deaths(self) -> None:
         """In processes of their own, since it takes a connection. Refused a fork, later."""
+        from schedules_pipeline.launcher import working
+
         while self._unreported:
             try:
                 pid = self._fork_to(partial(working.report_death, *self._unreported[0]))
@@ -218,15 +221,17 @@ def main() -> NoReturn:
     """Import, make sure that a fork is safe, serve; and start anew when the code has changed."""
     if len(sys.argv) != 2:
         sys.exit("Say where to listen: python -m schedules_pipeline.launcher.parent SOCKET")
-    try:
-        import_everything()
-    except StartupError as error:
-        sys.exit(f"run parent: {error}")
-    sources = Sources.of("schedules_pipeline")
-    # What lives now is in every process that is forked: never looked at again, it is never copied.
-    gc.collect()
-    gc.freeze()
+    # Before the imports, which take seconds: who asks meanwhile waits, no longer than a cold start
+    # takes, and gets a fork. Of a parent that dies over them, all who wait hear at once.
     with listening(Path(sys.argv[1])) as listener:
+        try:
+            import_everything(listener.fileno())
+        except StartupError as error:
+            sys.exit(f"run parent: {error}")
+        sources = Sources.of("schedules_pipeline")
+        # What lives now is in every forked process: never looked at again, it is never copied.
+        gc.collect()
+        gc.freeze()
         say("ready")
         RunParent(listener, sources.have_changed).serve()
     say("the code has changed: starting anew")

@@ -12,6 +12,7 @@ from dagster._utils import get_run_crash_explanation
 from dagster._utils.interrupts import capture_interrupts
 
 from schedules_pipeline.launcher.handover import GO, WORKER_TAG, Worker, read_line
+from schedules_pipeline.launcher.output import uncopied
 
 # For as long as the database is away; then Dagster's run monitoring finds the dead run.
 REPORT_ATTEMPTS = 300
@@ -83,4 +84,4 @@ def end(instance: dg.DagsterInstance, run_id: str, why: str) -> None:
 
 def _instance(arguments: ExecuteRunArgs) -> dg.DagsterInstance:
     assert isinstance(arguments.instance_ref, InstanceRef)
-    return dg.DagsterInstance.from_ref(arguments.instance_ref)
+    return dg.DagsterInstance.from_ref(uncopied(arguments.instance_ref))

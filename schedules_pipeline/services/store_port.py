@@ -761,9 +761,6 @@ class FireRepository(Protocol):
     def unrecorded(self, slice_key: str, limit: int) -> Sequence[AuditRecord]: ...
     def mark_recorded(self, fire_ids: Collection[str]) -> None: ...
 
-    def landed(self, since: datetime | None) -> Sequence[LandedFire]:
-        """Those of the last minutes' slices that ended after `since`, by the time they ended."""
-
 
 class OverlapRepository(Protocol):
     """Who is ahead, who waits in the ledger. The caller holds the clocks' rows."""

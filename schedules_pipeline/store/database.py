@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from schedules_pipeline.errors import Busy, SchemaMissing, Unavailable
+from schedules_pipeline.store.keepalive import KEEPALIVE
 from schedules_pipeline.store.news import PostgresEar
 
 T = TypeVar("T")
@@ -33,15 +34,6 @@ AWAY = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
-
-# A peer that is gone without a word is noticed within half a minute.
-KEEPALIVE = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-}
 
 SESSION_SETTINGS = (
     "-c idle_in_transaction_session_timeout=5000 "

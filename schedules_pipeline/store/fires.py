@@ -1,7 +1,7 @@
 """The ledger's rows, as ticks and runs write them. Never a statement per fire."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -16,7 +16,6 @@ from schedules_pipeline.services.store_port import (
     Claim,
     Fire,
     FireMove,
-    LandedFire,
     OpenFire,
     Outcome,
     PlannedAhead,
@@ -32,8 +31,6 @@ from schedules_pipeline.store.rows import (
 )
 from schedules_pipeline.store.switches import switched_on
 
-RECENTLY_SETTLED = timedelta(minutes=2)
-LANDED_AT_ONCE = 1_000
 # Of the row itself, which is read again when whoever told it to stop held it meanwhile.
 STOPPED = "f.stop_requested_at is not null and x.state <> 'delivered'"
 
@@ -463,34 +460,6 @@ class PostgresFires:
             """),
             {"ids": sorted(fire_ids)},
         )
-
-    def landed(self, since: datetime | None) -> Sequence[LandedFire]:
-        """Those of the last minutes' slices that ended after `since`, by the time they ended."""
-        rows = self._connection.execute(
-            text("""
-                select f.id as fire_id, a.name as agent_name, s.name as schedule_name,
-                       f.nominal_at, f.due_at, f.state, f.reason, f.sent_at, f.finished_at
-                from slices l
-                join fires f on f.slice_key = l.slice_key
-                join agent_run_schedules s on s.id = f.schedule_id
-                join agents a on a.id = f.agent_id
-                where (l.settled_at is null or l.settled_at > statement_timestamp() - :recent)
-                  and l.starts_at > statement_timestamp() - interval '1 day'
-                  and f.finished_at > coalesce(:since, '-infinity')
-                order by f.finished_at, f.id limit :most
-            """),
-            {"since": since, "recent": RECENTLY_SETTLED, "most": LANDED_AT_ONCE},
-        )
-        return [
-            LandedFire(
-                **{
-                    **row._mapping,
-                    "state": FireState(row.state),
-                    "reason": row.reason and FireReason(row.reason),
-                }
-            )
-            for row in rows
-        ]
 
 
 def _candidate(row: Row[Any]) -> Candidate:

@@ -1,18 +1,12 @@
 """Bring the database's tables to the version that this code needs."""
 
-from functools import cache
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from schedules_pipeline.errors import StartupError, Unavailable
-
-MIGRATIONS = Path(__file__).parent / "migrations"
+from schedules_pipeline.store.version import MIGRATIONS
 
 OLDEST_POSTGRES = 14
 
@@ -41,11 +35,6 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
-def is_migrated(connection: Connection) -> bool:
-    """Whether the tables are those that this code was written for."""
-    return MigrationContext.configure(connection).get_current_revision() == _head()
-
-
 def _require_version(connection: Connection) -> None:
     asked = text("select cast(current_setting('server_version_num') as int)")
     found = connection.execute(asked).scalar_one() // 10_000
@@ -54,11 +43,6 @@ def _require_version(connection: Connection) -> None:
             f"The database is PostgreSQL {found}; {OLDEST_POSTGRES} or newer is needed. Upgrade "
             "it, or name another in SCHEDULES_DATABASE_URL."
         )
-
-
-@cache
-def _head() -> str | None:
-    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _config() -> Config:

@@ -94,20 +94,18 @@ class FileBooks:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def migrate(self) -> None:
+    def prepare(self, agent_urls: dict[str, str]) -> None:
+        assert not agent_urls
         if (self._settings.home / "refuse").exists():
             raise StartupError("The tables are of a later version.")
 
-    def seed_demo(self, agent_urls: dict[str, str]) -> None:
-        raise AssertionError(agent_urls)
-
-    def landed_fires(self, since: datetime | None) -> Sequence[Fire]:
+    def landed_fires(self, since: datetime) -> Sequence[Fire]:
         try:
             psycopg.connect(self._settings.database_url or "", connect_timeout=2).close()
         except psycopg.OperationalError as error:
             raise Unavailable(str(error)) from error
         file = self._settings.home / "landed.jsonl"
-        if since is None or not file.exists():
+        if not file.exists():
             return []
         return [
             Fire(nominal_at=since, finished_at=since + timedelta(seconds=9), **json.loads(line))

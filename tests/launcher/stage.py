@@ -59,8 +59,10 @@ class Parent:
         self.process.wait()
 
 
-def start_parent(socket: Path, folder: Path, command: tuple[str, ...] = PARENT) -> Parent:
-    """Start one; returns when it listens."""
+def start_parent(
+    socket: Path, folder: Path, command: tuple[str, ...] = PARENT, until: str = "ready"
+) -> Parent:
+    """Start one; returns when it has said that it is this far."""
     log = folder / "parent.log"
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -71,7 +73,7 @@ def start_parent(socket: Path, folder: Path, command: tuple[str, ...] = PARENT) 
             start_new_session=True,
         )
     parent = Parent(process, log)
-    said = f"run parent {process.pid}: ready"
+    said = f"run parent {process.pid}: {until}"
 
     def is_ready() -> bool:
         assert process.poll() is None, parent.said

@@ -134,7 +134,7 @@ def test_a_forked_run_imports_nothing_that_its_parent_could_have_imported(
         "import json, sys\n"
         "from schedules_pipeline.launcher import parent\n"
         "from schedules_pipeline.launcher.importing import import_everything\n"
-        "import_everything()\n"
+        "import_everything(-1)\n"
         "print(json.dumps(sorted(sys.modules)))\n"
     )
     ahead = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

@@ -192,11 +192,13 @@ def test_a_parent_that_is_not_told_where_to_listen_says_so(monkeypatch: pytest.M
     )
 
 
-def test_a_parent_that_cannot_start_says_why_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
+def test_a_parent_that_cannot_start_says_why_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(_listener: int) -> None:
         raise StartupError("2 threads run")
 
-    monkeypatch.setattr(sys, "argv", ["parent.py", "/nowhere"])
+    monkeypatch.setattr(sys, "argv", ["parent.py", str(tmp_path / "warm.sock")])
     monkeypatch.setattr(parent_module, "import_everything", refuse)
 
     with pytest.raises(SystemExit) as ended:

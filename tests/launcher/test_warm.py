@@ -11,7 +11,9 @@ from dagster._core.launcher.base import WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
+from bench.usage import descendants
 from schedules_pipeline.errors import NoWarmProcess
+from schedules_pipeline.launcher import handover as handover_module
 from schedules_pipeline.launcher.handover import WORKER_TAG, Worker, handover
 from schedules_pipeline.launcher.identity import HAS_PROC, Identity
 from tests.launcher.stage import Parent, Stage, start_parent, wait_for
@@ -49,6 +51,16 @@ def test_what_it_prints_is_in_its_compute_logs(stage: Stage, parent: Parent) -> 
     assert b"said on stdout" in shown.stdout
     assert shown.stderr
     assert b"said on stderr" in shown.stderr
+
+
+def test_its_output_is_copied_by_no_process_of_its_own(stage: Stage, parent: Parent) -> None:
+    run = stage.launch("waiting")
+    pid = stage.began(run)["pid"]
+
+    assert descendants(pid) == [pid]
+
+    stage.let_end(run)
+    assert stage.end_of(run) == "SUCCESS"
 
 
 def test_two_runs_share_neither_chance_nor_threads_nor_names(stage: Stage, parent: Parent) -> None:
@@ -225,6 +237,45 @@ def test_where_the_parent_hangs_a_run_starts_cold_and_no_second_time_when_it_wak
     wait_for(lambda: _answers(stage))
     wait_for(lambda: not parent.children)
     assert stage.reload(run).status is dg.DagsterRunStatus.STARTING
+
+
+STILL_IMPORTING = """
+import time
+from schedules_pipeline.launcher import parent
+everything = parent.import_everything
+def slowly(listener):
+    parent.say("importing")
+    time.sleep(1)
+    everything(listener)
+parent.import_everything = slowly
+parent.main()
+"""
+
+
+def test_a_run_waits_for_a_parent_that_is_still_importing(
+    stage: Stage, no_parent: Path, started_cold: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover_module, "ANSWER_SECONDS", 60.0)
+    starting = start_parent(no_parent, stage.folder, ("-c", STILL_IMPORTING), until="importing")
+    try:
+        run = stage.launch("telling")
+
+        assert started_cold == []
+        assert stage.began(run)["parent"] == starting.process.pid
+        assert stage.end_of(run) == "SUCCESS"
+    finally:
+        starting.kill()
+
+
+def test_a_parent_that_dies_over_its_imports_keeps_nobody_waiting(
+    stage: Stage, no_parent: Path
+) -> None:
+    starting = start_parent(no_parent, stage.folder, ("-c", STILL_IMPORTING), until="importing")
+    with handover(no_parent) as handing:
+        starting.kill()
+
+        with pytest.raises(NoWarmProcess, match=r"gives no answer|is gone"):
+            handing.ask("a run")
 
 
 def test_where_no_parent_listens_a_run_starts_cold_and_its_log_says_why(

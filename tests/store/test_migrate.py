@@ -11,9 +11,10 @@ from schedules_pipeline.errors import StartupError, Unavailable
 from schedules_pipeline.settings import with_driver
 from schedules_pipeline.store import migrate as module
 from schedules_pipeline.store.database import Database
-from schedules_pipeline.store.migrate import is_migrated, migrate
+from schedules_pipeline.store.migrate import migrate
 from schedules_pipeline.store.tasks import STOPPED
 from schedules_pipeline.store.unit_of_work import PostgresStore
+from schedules_pipeline.store.version import head, is_migrated
 from tests.ledger import a_dispatch, a_fire, a_schedule, database_now, past_slice, query, seconds
 
 
@@ -33,6 +34,10 @@ def test_an_empty_database_is_not_ready_until_it_is_migrated(empty_database_url:
     assert migrated(url)
     migrate(url)
     assert migrated(url)
+
+
+def test_the_version_that_the_code_needs_is_the_one_that_alembic_ends_at() -> None:
+    assert head() == ScriptDirectory.from_config(module._config()).get_current_head()
 
 
 def test_two_at_once_wait_for_each_other(empty_database_url: str) -> None:
