@@ -19,7 +19,7 @@ BENCHES = {
     "launch": "from a launch to a Dagster run's first op, forked and cold (8 min)",
     "api": "creates per second, and lists among 100,000 schedules (3 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",
-    "side-by-side": "five questions to ours and to seven peers (hours; --quick: 10 min)",
+    "side-by-side": "five questions to ours and to seven peers (hours; --estimate: how many)",
     "document": "prints docs/performance.md, made of bench/results/",
 }
 
