@@ -9,6 +9,7 @@ named with the reason. `--estimate` says how long it would take, and asks nobody
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -56,6 +57,8 @@ class Case:
 def main() -> int:
     """Ask everybody; 1 when ours loses a fire, doubles one without a crash, or cannot answer."""
     options = _options()
+    # Else who asks it to end leaves the peers' processes behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     asked = the_questions(options)
     chosen = options.questions or [n for n in asked if not (options.quick and n == "steady")]
     answers = [asked[name].answers(name) for name in chosen]
