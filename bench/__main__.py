@@ -20,7 +20,7 @@ BENCHES = {
     "api": "creates per second, and lists among 100,000 schedules (3 min)",
     "crash": "SIGKILL of run, daemon and PostgreSQL in mid-minute (8 min a round)",
     "backfill": "from a click on 20 missed hours until all is delivered (2 min a round)",
-    "side-by-side": "five questions to ours and to seven peers (hours; --quick: 10 min)",
+    "side-by-side": "five questions to ours and to seven peers (hours; --estimate: how many)",
     "document": "prints docs/performance.md, made of bench/results/",
 }
 

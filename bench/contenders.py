@@ -72,7 +72,8 @@ class Place(Protocol):
 class Contender(Protocol):
     """`largest`: more fires at once would take it hours. `fastest`: it does not make more fires a
     second, so it is not asked to. `patience`: after so many seconds without an input, what has not
-    come is lost, and what has come is not repeated any more."""
+    come is lost, and what has come is not repeated any more. `rounds`: it is asked no more often,
+    being slow. `rate`: about how many fires a second it makes in a burst; only for the estimate."""
 
     @property
     def name(self) -> str:
@@ -97,6 +98,17 @@ class Contender(Protocol):
     @property
     def patience(self) -> float:
         """See above."""
+
+    @property
+    def rounds(self) -> int:
+        """See above."""
+
+    @property
+    def rate(self) -> float:
+        """See above."""
+
+    def ahead(self, number: int) -> float:
+        """About how many seconds pass until so many schedules stand and the first is due."""
 
     def version(self) -> str:
         """Errors: Unavailable when it cannot run here."""

@@ -37,7 +37,8 @@ class Peer:
 
     `store`: what it keeps its schedules in (`own`: its parts see to that). `parts`: its processes,
     the last of which takes what is triggered by hand. `starts`: seconds until it is up, `creates`:
-    schedules a second; rather too cautious: the first instant lies behind both.
+    schedules a second; rather too cautious: the first instant lies behind both. `rate`, `rounds`:
+    see `bench.contenders.Contender`.
     """
 
     name: str
@@ -49,8 +50,14 @@ class Peer:
     creates: float
     largest: int
     patience: float
+    rate: float
+    rounds: int = 1_000
     package: str = ""
     fastest: float = 1_000
+
+    def ahead(self, number: int) -> float:
+        """See `bench.contenders.Contender`."""
+        return self.starts + number / self.creates
 
     def version(self) -> str:
         """Errors: Unavailable when it cannot run here."""
@@ -127,7 +134,7 @@ class PeersPlace:
             yield work
 
     def _first(self, wanted: Wanted, patience: int) -> int:
-        ahead = patience * (self._peer.starts + wanted.number / self._peer.creates)
+        ahead = patience * self._peer.ahead(wanted.number)
         return math.ceil((time.time() + ahead) / wanted.every) * wanted.every
 
     def _store(self, folder: Path, processes: "_Processes") -> tuple[str, list[int]]:

@@ -124,11 +124,11 @@ def crash(place: Place, fires: int, patience: float, quick: bool) -> Row:
         back_at = time.time()
         arrivals.wait(fires if quick else fires + 1, quiet_from=back_at, patience=patience)
         found = due_at_instants(place.agent, work.instants)
-    after = [each["at"] for each in found if each["at"] > killed_at]
+    counted, last = faults(found, fires), max((each["at"] for each in found), default=killed_at)
     return {
         "delivered before": delivered,
-        **faults(found, fires),
-        "recovered s": max(after, default=killed_at) - killed_at,
+        **counted,
+        "recovered s": None if counted["lost"] else max(last - killed_at, 0.0),
     }
 
 

@@ -13,6 +13,7 @@ PEERS = (
         creates=150,
         largest=10_000,
         patience=20,
+        rate=450,
     ),
     Peer(
         name="procrastinate",
@@ -24,6 +25,7 @@ PEERS = (
         creates=1_000,
         largest=10_000,
         patience=60,
+        rate=400,
     ),
     Peer(
         name="dbos",
@@ -35,6 +37,7 @@ PEERS = (
         creates=100,
         largest=1_000,
         patience=60,
+        rate=50,
     ),
     Peer(
         name="celery",
@@ -47,6 +50,7 @@ PEERS = (
         creates=500,
         largest=10_000,
         patience=90,
+        rate=400,
     ),
     Peer(
         name="prefect",
@@ -58,6 +62,8 @@ PEERS = (
         creates=10,
         largest=20,
         patience=90,
+        rate=0.5,
+        rounds=1,
         fastest=0.5,
     ),
     Peer(
@@ -71,6 +77,8 @@ PEERS = (
         creates=25,
         largest=1_000,
         patience=120,
+        rate=20,
+        rounds=1,
         package="temporalio",
     ),
     Peer(
@@ -83,6 +91,8 @@ PEERS = (
         creates=10_000,
         largest=20,
         patience=60,
+        rate=0.3,
+        rounds=1,
         fastest=0.5,
         package="dagster",
     ),

@@ -3,151 +3,164 @@
 python -m bench side-by-side [burst precision trigger steady crash] [--quick] [--only ours dbos]
 
 Without a question, all of them. `--quick`: a short round of all but `steady`, of the first four.
-`--into FOLDER` writes a JSON file per question there, for `python -m bench document`. A peer that
-cannot run is named with the reason.
+`--into FOLDER` writes each answer there at once, for `python -m bench document`; what stands there
+already, in as many rounds, is not asked again. A peer that cannot run, fails or takes too long is
+named with the reason. `--estimate` says how long it would take, and asks nobody.
 """
 
 import argparse
-import json
-import math
-import statistics
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
-from bench import questions
+from bench.answers import Answer, Answers, participants
+from bench.asking import QUESTIONS, Question, the_questions
+from bench.comparison import comparison
 from bench.contenders import Contender, Place
 from bench.environments import Unavailable
 from bench.house import House
+from bench.limit import at_most
 from bench.questions import Row
-from bench.report import Table, content, markdown, one_line
+from bench.report import machine, markdown, one_line
 from bench.rivals import PEERS
 
 CONTENDERS: tuple[Contender, ...] = (House(), *PEERS)
 QUICK = ("ours", "apscheduler", "procrastinate", "stock")
-QUICK_SECONDS = 30
-QUESTIONS = ("burst", "precision", "trigger", "steady", "crash")
-SUMS = ("lost", "doubled", "early", "backlog at the end")
-"""What is added up over the rounds; of all else the median is told."""
+PATIENCE_SECONDS = 60.0
+"""More than twice the estimate and this is too long."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """`cases`: what is varied, by name; `ask` answers for one case; `about` says what it means."""
+class Case:
+    """One question to one contender, in one size."""
 
-    title: str
-    about: str
-    cases: Sequence[int]
-    unit: str
-    ask: Callable[[Place, Contender, int], Row]
+    question: Question
+    answers: Answers
+    contender: Contender
+    size: int
+    rounds: int
 
-    def a_second(self, case: int) -> float:
-        """How many fires a second that asks for, on and on; none where it is for once."""
-        return {"schedules": case / 10, "fires a second": float(case)}.get(self.unit, 0.0)
+    @property
+    def seconds(self) -> float:
+        """About how long it takes."""
+        return self.rounds * self.question.seconds(self.contender, self.size)
 
-
-def the_questions(quick: bool, options: argparse.Namespace) -> dict[str, Question]:
-    """All of them, long or short."""
-    seconds = QUICK_SECONDS if quick else options.seconds
-    triggers, apart = (10, 0.5) if quick else (50, 5.0)
-
-    def burst(place: Place, who: Contender, case: int) -> Row:
-        return questions.burst(place, case, who.patience)
-
-    def precision(place: Place, _: Contender, case: int) -> Row:
-        return questions.precision(place, case, seconds)
-
-    def trigger(place: Place, _: Contender, case: int) -> Row:
-        return questions.trigger(place, case, apart)
-
-    def steady(place: Place, _: Contender, case: int) -> Row:
-        return questions.steady(place, case, seconds)
-
-    def crash(place: Place, who: Contender, case: int) -> Row:
-        return questions.crash(place, case, who.patience, quick)
-
-    return {
-        "burst": Question(
-            "Burst",
-            "So many fires at one instant. Times from that instant to an input's arrival; fires/s "
-            "until the last one. CPU and memory: of all processes with their database, the agent "
-            "not, from when the schedules stand until the last input.",
-            [1_000] if quick else options.fires,
-            "fires",
-            burst,
-        ),
-        "precision": Question(
-            "Precision",
-            f"So many schedules every 10 s, all in the same second, for {seconds} s. How late an "
-            "input arrives; lost: not there 10 s after the last instant.",
-            [10] if quick else [1, 10, 100],
-            "schedules",
-            precision,
-        ),
-        "trigger": Question(
-            "Trigger now",
-            f"From before the request until the agent has the input, about {apart:g} s between "
-            "two; nothing else is due.",
-            [triggers],
-            "triggers",
-            trigger,
-        ),
-        "steady": Question(
-            "Steady",
-            f"So many fires in each second, for {seconds} s. Backlog: not there when the last "
-            "second is over.",
-            [10] if quick else [1, 10, 50, 100],
-            "fires a second",
-            steady,
-        ),
-        "crash": Question(
-            "Crash",
-            "SIGKILL of whatever schedules and works, when half of the fires are there; started "
-            "again at once; its database stays up. Recovered: from the kill until the last input. "
-            "Doubled: inputs that came again.",
-            [1_000],
-            "fires",
-            crash,
-        ),
-    }
+    @property
+    def asked(self) -> bool:
+        """Whether there is an answer already."""
+        return self.answers.has(self.contender.title, self.size, self.rounds)
 
 
 def main() -> int:
     """Ask everybody; 1 when ours loses a fire, doubles one without a crash, or cannot answer."""
     options = _options()
-    asked = the_questions(options.quick, options)
+    # Else who asks it to end leaves the peers' processes behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = the_questions(options)
     chosen = options.questions or [n for n in asked if not (options.quick and n == "steady")]
-    rows: dict[str, list[tuple[int, Row]]] = {name: [] for name in chosen}
-    reasons: dict[str, list[str]] = {each.name: [] for each in options.only}
-    results: dict[str, dict[str, Any]] = {}
-    for number, contender in enumerate(options.only, 1):
-        for name, case, row in _answers(contender, asked, chosen, options.rounds, reasons):
-            rows[name].append((case, row))
-        who = _participants(options.only[:number], reasons)
-        for name in (each for each in chosen if rows[each]):
-            results[name] = content([who, _table(asked[name], rows[name], options)])
-        _write(results, options.into)  # now: of a run of hours that ends early, this is left
-    _print(list(results.values()))
-    return 0 if _good(rows, reasons) else 1
+    answers = [asked[name].answers(name) for name in chosen]
+    for each in answers if options.into else ():
+        each.merge(options.into)
+    cases = [case for case in _cases(asked, answers, options) if not case.asked]
+    _say(f"about {_minutes(cases, options.only):.0f} min for {len(cases)} answers")
+    if options.estimate:
+        return 0
+    for contender in options.only:
+        _ask([case for case in cases if case.contender is contender], options.into)
+    _print(answers)
+    return 0 if _good(answers) else 1
 
 
-def _write(results: dict[str, dict[str, Any]], folder: Path | None) -> None:
-    if folder is None:
-        return
-    for name, found in results.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+def _cases(
+    asked: dict[str, Question], answers: Sequence[Answers], options: argparse.Namespace
+) -> list[Case]:
+    return [
+        Case(asked[of.question], of, contender, size, min(options.rounds, contender.rounds))
+        for contender in options.only
+        for of in answers
+        for size in asked[of.question].sizes(contender)
+    ]
 
 
-def _print(results: Sequence[dict[str, Any]]) -> None:
-    """The machine and who took part once."""
-    for number, found in enumerate(results):
-        print(f"\n{one_line(found['machine'])}\n" if number == 0 else "")
-        print(markdown(found["tables"][min(number, 1) :]))
+def _minutes(cases: Sequence[Case], contenders: Sequence[Contender]) -> float:
+    starts = {each.name: each.ahead(0) for each in contenders}
+    up = sum(starts[name] for name in {case.contender.name for case in cases})
+    return (up + sum(case.seconds for case in cases)) / 60
+
+
+def _ask(cases: Sequence[Case], folder: Path | None) -> None:
+    """One contender's. What it cannot do is put down as the reason, whatever is the matter."""
+    left = list(cases)
+    try:
+        if left:
+            left[0].contender.version()
+            with left[0].contender.up() as place:
+                while left:
+                    _keep(left[0], folder, *_answer(place, left[0]))
+                    del left[0]
+    except Exception as error:  # of one contender; the others are asked all the same
+        for case in left:
+            _keep(case, folder, [], f"not run: {_words(error)}")
+
+
+def _keep(case: Case, folder: Path | None, rounds: Sequence[Row], reason: str) -> None:
+    who = case.contender
+    if reason:
+        _say(f"{who.title}: {case.answers.question} {case.size}: {reason}")
+    found = Answer(who.title, _version(who), who.set_up, case.size, rounds, reason)
+    case.answers.keep(found, folder)
+
+
+def _answer(place: Place, case: Case) -> tuple[list[Row], str]:
+    """The rounds that it answered; why not the others."""
+    who, question, found = case.contender, case.question, list[Row]()
+    rate = question.a_second(case.size)
+    if rate > who.fastest:
+        return found, f"it does not make {rate:g} fires a second"
+    try:
+        for number in range(1, case.rounds + 1):
+            _say(f"{who.title}: {case.answers.question} {case.size}, {number} of {case.rounds}")
+            with at_most(PATIENCE_SECONDS + 2 * question.seconds(who, case.size)):
+                found.append(question.ask(place, who, case.size))
+    except Exception as error:  # of this case; the contender may do better in another
+        return found, _words(error)
+    return found, ""
+
+
+def _words(error: Exception) -> str:
+    known = isinstance(error, (Unavailable, TimeoutError))
+    return str(error) if known else f"{type(error).__name__}: {error}"
+
+
+def _version(contender: Contender) -> str:
+    try:
+        return contender.version()
+    except Unavailable:
+        return "–"
+
+
+def _print(answers: Sequence[Answers]) -> None:
+    """The machine, who took part, what they answered, ours beside the best."""
+    tables = [participants(answers), *(each.table() for each in answers if each.answered())]
+    print(f"\n{one_line(machine())}\n\n{markdown([vars(each) for each in tables])}")
+    print(comparison(answers))
+
+
+def _good(answers: Sequence[Answers]) -> bool:
+    ours = [
+        (of.question, each) for of in answers for each in of.found if each.contender == House.title
+    ]
+    faults = sum(
+        row.get("lost", 0)
+        + row.get("early", 0)
+        + (row.get("doubled", 0) if question != "crash" else 0)
+        for question, each in ours
+        for row in each.rounds
+    )
+    return not faults and not any(each.reason for _, each in ours)
 
 
 def _question(name: str) -> str:
@@ -164,106 +177,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="about 10 min")
     parser.add_argument("--rounds", type=int, help="medians of so many [5; quick: 1]")
     parser.add_argument("--fires", type=int, nargs="+", default=[100, 1_000, 10_000])
+    parser.add_argument("--schedules", type=int, nargs="+", default=[1, 10, 100])
+    parser.add_argument("--rates", type=int, nargs="+", default=[1, 10, 50, 100])
     parser.add_argument("--seconds", type=int, default=300, help="of precision, of steady")
+    parser.add_argument("--triggers", type=int, default=50)
+    parser.add_argument("--apart", type=float, default=5.0, help="seconds between two triggers")
     parser.add_argument("--only", nargs="+", choices=list(by_name))
     parser.add_argument("--into", type=Path, help="a folder for JSON files")
+    parser.add_argument("--estimate", action="store_true", help="only say how long it takes")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
     everybody = [name for name in by_name if name in QUICK or not options.quick]
     options.only = [by_name[name] for name in options.only or everybody]
     return options
-
-
-def _answers(
-    contender: Contender,
-    asked: dict[str, Question],
-    chosen: Sequence[str],
-    rounds: int,
-    reasons: dict[str, list[str]],
-) -> Iterator[tuple[str, int, Row]]:
-    """One contender's rows. What it cannot do is put down among the reasons."""
-    try:
-        contender.version()
-        with contender.up() as place:
-            for name in chosen:
-                for case in asked[name].cases:
-                    _say(f"{contender.title}: {name} {case}")
-                    try:
-                        yield name, case, _case(place, contender, asked[name], case, rounds)
-                    except (Unavailable, TimeoutError) as error:
-                        reasons[contender.name].append(f"{name} {case}: {error}")
-    except Unavailable as error:
-        reasons[contender.name].append(f"not run: {error}")
-
-
-def _case(place: Place, contender: Contender, question: Question, case: int, rounds: int) -> Row:
-    number = min(case, contender.largest) if question.unit == "fires" else case
-    if question.a_second(case) > contender.fastest:
-        raise Unavailable(f"it does not make {question.a_second(case):g} fires a second")
-    found = [question.ask(place, contender, number) for _ in range(rounds)]
-    return {"contender": contender.title, question.unit: number, **middle(found)}
-
-
-def middle(rounds: Sequence[Row]) -> Row:
-    """One row of several: sums of faults, medians of figures; what could not be told is a dash."""
-    return {name: _one([each[name] for each in rounds], name) for name in rounds[0]}
-
-
-def _one(values: Sequence[Any], name: str) -> Any:
-    if name in SUMS:
-        return sum(values)
-    known = [each for each in values if each is not None and math.isfinite(each)]
-    return round(statistics.median(known), 2) if known else "–"
-
-
-def _table(
-    question: Question, found: Sequence[tuple[int, Row]], options: argparse.Namespace
-) -> Table:
-    faults = "sums for what is lost, doubled, early" if options.rounds > 1 else ""
-    rounds = f"Medians of {options.rounds} rounds, {faults}." if faults else "One round."
-    return Table(
-        question.title,
-        [row for _, row in sorted(found, key=itemgetter(0))],
-        f"{question.about} {rounds}",
-    )
-
-
-def _participants(contenders: Sequence[Contender], reasons: dict[str, list[str]]) -> Table:
-    rows = [
-        {
-            "contender": each.title,
-            "version": _version(each),
-            "how it is used": each.set_up,
-            "what it did not do": "; ".join(reasons[each.name]) or "–",
-        }
-        for each in contenders
-    ]
-    about = (
-        "A fire is two HTTP calls over kept-alive connections: a task, then its input. Each of "
-        "them has the machine to itself. A slow one is given fewer fires at once: the column says."
-    )
-    return Table("Who takes part", rows, about)
-
-
-def _version(contender: Contender) -> str:
-    try:
-        return contender.version()
-    except Unavailable:
-        return "–"
-
-
-def _good(rows: dict[str, list[tuple[int, Row]]], reasons: dict[str, list[str]]) -> bool:
-    ours = [
-        (name, row)
-        for name, found in rows.items()
-        for _, row in found
-        if row["contender"] == House.title
-    ]
-    faults = sum(
-        row.get("lost", 0) + row.get("early", 0) + (row.get("doubled", 0) if name != "crash" else 0)
-        for name, row in ours
-    )
-    return not faults and not reasons.get(House.name)
 
 
 def _say(text: str) -> None:

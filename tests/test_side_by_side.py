@@ -1,6 +1,7 @@
 """What stands side by side, and the page that is made of it."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from bench import environments, questions, side_by_side
+from bench.answers import Answer, Answers, middle, participants
+from bench.asking import Question
+from bench.comparison import compared, comparison
 from bench.contenders import Wanted
 from bench.document import RESULTS, document
 from bench.environments import Unavailable, environment
 from bench.house import House
 from bench.instants import Input
+from bench.limit import at_most
 from bench.peers import work
 from bench.report import Table, markdown
 from bench.rivals import PEERS
@@ -35,20 +40,80 @@ def test_a_page_of_no_results_says_how_to_get_some(tmp_path: Path) -> None:
     assert 'make bench ARGS="side-by-side --into bench/results"' in document(tmp_path)
 
 
-def test_the_page_has_a_section_per_file_in_order_and_says_who_took_part_once(
+def test_the_page_says_who_took_part_once_then_each_question_then_other_benches(
     tmp_path: Path,
 ) -> None:
-    who = {"title": "Who takes part", "about": "All.", "rows": [{"contender": "ours"}]}
-    for name, figure in (("crash", 2), ("burst", 1)):
-        tables = [who, {"title": name, "about": "It.", "rows": [{"fires/s": figure}]}]
-        content = {"machine": {"cores": 2, "run": name}, "tables": tables}
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    for question in ("crash", "burst"):
+        of = Answers(question, question.title(), "It.", "fires")
+        of.keep(Answer("ours", "1", "by hand", 10, [{"fires/s": 1.0, "lost": 0}]), tmp_path)
+    alone = {
+        "machine": {"cores": 2},
+        "tables": [{"title": "T", "about": "It.", "rows": [{"a": 1}]}],
+    }
+    (tmp_path / "api.json").write_text(json.dumps(alone))
 
     page = document(tmp_path)
 
     assert page.count("## Who takes part") == 1
-    assert page.index("## burst") < page.index("## crash")
-    assert "| fires/s |\n| --- |\n| 1 |\n\nOn: cores 2, run burst.\n" in page
+    assert page.index("## Burst") < page.index("## Crash") < page.index("## T\n")
+    assert "| contender | fires | rounds | fires/s | lost |" in page
+    assert page.endswith("| a |\n| --- |\n| 1 |\n\nOn: cores 2.\n")
+
+
+def test_ours_stands_beside_the_best_peer_that_lost_nothing_and_it_is_said_where_that_is_ahead(
+    tmp_path: Path,
+) -> None:
+    of = Answers("burst", "Burst", "It.", "fires")
+    for who, rate, memory, lost in (
+        (House.title, 300.0, 800.0, 0),
+        ("Good", 100.0, 200.0, 0),
+        ("Hasty", 900.0, 100.0, 5),
+    ):
+        row = {"fires/s": rate, "peak RSS MiB": memory, "lost": lost}
+        of.keep(Answer(who, "1", "by hand", 1_000, [row]), None)
+
+    faster, larger = compared([of])
+
+    assert (faster["best peer"], faster["ratio"]) == ("Good", 3.0)
+    assert (larger["best peer"], larger["ratio"]) == ("Good", 0.25)
+    assert "* Burst, 1,000 fires, peak RSS MiB: ours 800, Good 200.\n" in comparison([of])
+
+
+# --- what is kept ---
+
+
+def test_an_answer_is_written_at_once_and_what_was_there_stays(tmp_path: Path) -> None:
+    first, second = (Answers("burst", "Burst", "It.", "fires") for _ in range(2))
+    first.keep(Answer("a", "1", "", 10, [{"lost": 0}]), tmp_path)
+    second.merge(tmp_path)
+    second.keep(Answer("b", "1", "", 10, [], "it took too long"), tmp_path)
+
+    there = Answers.read(json.loads((tmp_path / "burst.json").read_text()))
+
+    assert [each.contender for each in there.found] == ["a", "b"]
+    assert there.has("a", 10, rounds=1)
+    assert not there.has("a", 10, rounds=2)
+    assert not there.has("b", 10, rounds=1)
+    assert [each["what it did not do"] for each in participants([there]).rows] == [
+        "–",
+        "Burst, 10 fires: it took too long",
+    ]
+
+
+def test_answers_to_another_question_are_not_mixed(tmp_path: Path) -> None:
+    Answers("precision", "P", "for 300 s", "fires").keep(Answer("a", "1", "", 1), tmp_path)
+
+    with pytest.raises(ValueError, match=r"asked otherwise \(for 300 s\): take another folder"):
+        Answers("precision", "P", "for 20 s", "fires").merge(tmp_path)
+
+
+def test_what_takes_too_long_is_given_up() -> None:
+    def forever() -> None:
+        with at_most(0.01):
+            signal.pause()
+
+    with pytest.raises(TimeoutError, match=r"it took more than 0\.01 s"):
+        forever()
 
 
 def test_a_table_is_written_as_markdown_with_what_it_is_about() -> None:
@@ -67,7 +132,7 @@ def test_figures_are_medians_faults_are_added_up_and_what_is_not_known_is_a_dash
         {"fires/s": 11.0, "lost": 2, "KiB per fire": None},
     ]
 
-    assert side_by_side.middle(rounds) == {"fires/s": 11.0, "lost": 3, "KiB per fire": "–"}
+    assert middle(rounds) == {"fires/s": 11.0, "lost": 3, "KiB per fire": "–"}
 
 
 def test_spread_schedules_are_due_in_every_second_and_others_together() -> None:
@@ -116,7 +181,10 @@ class _Cannot:
     """A contender that cannot run here."""
 
     name = title = set_up = "cannot"
-    largest, fastest, patience = 1, 1, 1.0
+    largest, fastest, patience, rounds, rate = 1, 1, 1.0, 1, 1.0
+
+    def ahead(self, number: int) -> float:
+        return 0.0
 
     def version(self) -> str:
         raise Unavailable("there is no `cannot` on PATH")
@@ -136,19 +204,39 @@ def test_a_peer_that_cannot_run_is_named_with_the_reason_and_fails_nothing(
     assert side_by_side.main() == 0
 
     printed = capsys.readouterr().out
-    assert "| cannot | – | cannot | not run: there is no `cannot` on PATH |" in printed
-    assert f"| {can.title} | 10 | 0 |" in printed
+    assert "| cannot | – | cannot | Trigger now, 10 triggers: not run: there is no" in printed
+    assert f"| {can.title} | 10 | 1 | 0 |" in printed
     written = json.loads((tmp_path / "results/trigger.json").read_text())
-    assert [table["title"] for table in written["tables"]] == ["Who takes part", "Trigger now"]
+    assert [each["contender"] for each in written["found"]] == ["can", "cannot"]
+
+
+def test_a_peer_that_fails_in_a_case_is_asked_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    can = _Can(tmp_path)
+    monkeypatch.setattr(side_by_side, "CONTENDERS", (can,))
+    monkeypatch.setattr("bench.questions.time.sleep", lambda _: None)
+    asked = ["bench", "crash", "trigger", "--rounds", "1", "--triggers", "2"]
+    monkeypatch.setattr(sys, "argv", asked)
+
+    assert side_by_side.main() == 0
+
+    printed = capsys.readouterr().out
+    assert "| Crash, 1 fires: NotImplementedError: not by itself |" in printed
+    assert f"| {can.title} | 2 | 1 | 0 |" in printed
 
 
 class _Can:
     """A contender whose work is done by this process, with the peers' own two calls."""
 
     title, name, set_up, largest, fastest, patience = "can", "can", "by itself", 1, 1, 1.0
+    rounds, rate = 9, 1.0
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self.instants = folder, list[int]()
+        self._folder, self.instants = folder, [0]
+
+    def ahead(self, number: int) -> float:
+        return 0.0
 
     def version(self) -> str:
         return "1"
@@ -172,7 +260,7 @@ class _Can:
         return f"trigger-{self._asked}@0"
 
     def crash(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError("not by itself")
 
     def database_bytes(self) -> int | None:
         return None
@@ -206,19 +294,31 @@ def test_a_peer_that_is_not_told_its_instant_takes_the_one_that_was_due_last(
 
 
 def test_ours_is_judged_by_what_it_lost_and_a_peer_by_nothing() -> None:
-    lost = {"contender": House.title, "lost": 1}
-    peers = {"contender": "a peer", "lost": 1}
+    def told(who: str, *rows: dict[str, int], reason: str = "") -> Answers:
+        found = [Answer(who, "1", "", 1, rows, reason)]
+        return Answers("burst", "Burst", "It.", "fires", found=found)
 
-    assert side_by_side._good({"burst": [(1, peers)]}, {})
-    assert not side_by_side._good({"burst": [(1, lost)]}, {})
-    assert not side_by_side._good({}, {House.name: ["burst 1: did not come up"]})
+    assert side_by_side._good([told("a peer", {"lost": 1})])
+    assert not side_by_side._good([told(House.title, {"lost": 1})])
+    assert not side_by_side._good([told(House.title, {"lost": 0}, reason="did not come up")])
 
 
 def test_a_peer_is_not_asked_for_more_fires_a_second_than_it_makes(tmp_path: Path) -> None:
     def never(*_: object) -> dict[str, object]:
         raise AssertionError("it was asked")
 
-    asked = side_by_side.Question("Precision", "", [100], "schedules", never)
+    asked = Question("Precision", "", [100], "schedules", "", never, lambda *_: 0.0)
+    place = _Can(tmp_path)
+    case = side_by_side.Case(asked, asked.answers("precision"), place, 100, rounds=1)
 
-    with _Can(tmp_path).up() as place, pytest.raises(Unavailable, match="not make 10 fires a sec"):
-        side_by_side._case(place, place, asked, 100, rounds=1)
+    assert side_by_side._answer(place, case) == ([], "it does not make 10 fires a second")
+    assert case.seconds == 0
+
+
+def test_of_fires_nobody_is_asked_for_more_than_it_can_take_and_for_none_twice() -> None:
+    (stock,) = (peer for peer in PEERS if peer.name == "stock")
+
+    asked = Question("Burst", "", [100, 1_000], "fires", "", lambda *_: {}, lambda *_: 0.0)
+
+    assert asked.sizes(stock) == [stock.largest]
+    assert asked.sizes(House()) == [100, 1_000]

@@ -62,12 +62,12 @@ class Route(APIRoute):
     once = staticmethod(do_once)
 
     def __init__(self, path: str, endpoint: Endpoint, **options: Any) -> None:
-        """As FastAPI's. Including a router makes its routes anew from their functions."""
-        posts = "POST" in (options.get("methods") or ())
-        shows = _shows_a_schedule(endpoint)
-        more = (WITH_ETAG if shows else {}) | (IN_PROGRESS if posts else {})
-        options["responses"] = more | (options.get("responses") or {})
+        """As FastAPI's. An application makes a router's routes anew from their functions."""
         if not hasattr(endpoint, "__wrapped__"):
+            posts = "POST" in (options.get("methods") or ())
+            shows = _shows_a_schedule(endpoint)
+            more = (WITH_ETAG if shows else {}) | (IN_PROGRESS if posts else {})
+            options["responses"] = more | (options.get("responses") or {})
             endpoint = _wrapped(endpoint, type(self).once, posts=posts)
         super().__init__(path, endpoint, **options)
 
