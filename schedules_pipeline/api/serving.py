@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from schedules_pipeline.api.request_log import LOGGING
+from schedules_pipeline.services.garbage import rare_collections
 
 HEAD_SECONDS = 10.0
 HEAD_BYTES = 65_536
@@ -48,7 +49,8 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         server_header=False,
         timeout_keep_alive=IDLE_SECONDS,
     )
-    PatientServer(config).run()
+    with rare_collections():
+        PatientServer(config).run()
 
 
 class PatientServer(uvicorn.Server):

@@ -1,7 +1,6 @@
 """Dispatching: what both ops of a Dagster run do first. The same call, whoever asks and when."""
 
 import asyncio
-import gc
 import logging
 import signal
 import threading
@@ -20,14 +19,13 @@ from schedules_pipeline.services.backfilling import expand
 from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.fire_delivery import DeliveryRules
+from schedules_pipeline.services.garbage import rare_collections
 from schedules_pipeline.services.news_port import Ear
 from schedules_pipeline.services.platform_port import AgentPlatform
 from schedules_pipeline.services.slice_worker import SliceWorker
 from schedules_pipeline.services.store_port import Store
 
 RECORD_SECONDS = 5.0
-COLLECTED_AFTER = (10_000, 10, 50)
-"""Python's garbage collector looks after so many new objects (of its own accord 700), and so on."""
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ class Dispatcher:
         self._clock.measure()
         with (
             self._recording(record),
-            _rare_collections(),
+            rare_collections(),
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             interrupted = runner.run(self._work())
@@ -159,24 +157,6 @@ def _keep(record: Callable[[], None], over: threading.Event) -> None:
         except Exception:
             # Nothing depends on it but a page; what is left now is recorded next time, or at last.
             log.exception("ends of fires could not be recorded")
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Leave what is there by now to itself, and look for garbage more rarely.
-
-    A burst makes thousands of objects that live for a second. Left as it is, the collector takes a
-    sixth of the processor, and stops the event loop for up to a quarter of a second at a time, to
-    go through Dagster's modules (docs/decisions/0011-the-burst.md).
-    """
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*COLLECTED_AFTER)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
 
 
 @contextmanager
