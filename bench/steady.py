@@ -1,6 +1,6 @@
 """What the whole house uses at rest and under steady work, and what that leaves in the database.
 
-python -m bench steady [--seconds 600] [--rate 10]
+python -m bench steady [--seconds 600] [--idle-seconds 300] [--rate 10]
 """
 
 import argparse
@@ -35,7 +35,8 @@ LEDGER = ("fires", "gaps", "slices", "dispatches", "tasks", "schedule_clock")
 def main() -> int:
     """Idle first, then at work; 1 when idling costs more than its budget, or a fire is lost."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=600, help="of each of the two")
+    parser.add_argument("--seconds", type=int, default=600, help="at work")
+    parser.add_argument("--idle-seconds", type=int, default=300, help="at rest")
     parser.add_argument("--rate", type=int, default=10, help="fires a second")
     parser.add_argument("--json")
     options = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> int:
         agent_id = stack.register("steady", agent.url)
         time.sleep(SETTLE_SECONDS)
         at_rest = _by_part(stack)
-        idle = _used(stack, stack.database_time() + options.seconds)
+        idle = _used(stack, stack.database_time() + options.idle_seconds)
         parts = _parts(at_rest, _by_part(stack), idle["seconds"])
         begin = next_minute(stack, ahead=40)
         end = begin + options.seconds
@@ -67,7 +68,7 @@ def main() -> int:
     late = lateness([each["at"] - each["due"] for each in mine])
     publish_all(
         Table(
-            f"The whole house, {options.seconds} s at rest and {options.seconds} s at work",
+            f"The whole house, {options.idle_seconds} s at rest and {options.seconds} s at work",
             [{"case": "idle", **idle}, {"case": f"{options.rate} fires/s", **at_work}],
             "CPU: of all processes of `schedules dev`, PostgreSQL included, the agent not. Memory: "
             "medians of samples; PSS divides what processes share. Budget at rest: "
