@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.errors import FiresFailed
 from schedules_pipeline.services.dispatch import Dispatch
-from schedules_pipeline.services.store_port import AuditRecord
+from schedules_pipeline.services.stored import AuditRecord
 
 RECORDS_PER_BATCH = 100
 NAMED_FAILURES = 20

@@ -24,7 +24,8 @@ from schedules_pipeline.domain.policies import DeliveryGuarantee, OverlapScope
 from schedules_pipeline.domain.schedule import AcpType, Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import utc_stamp
 from schedules_pipeline.services.platform_port import Assignment, Stop, Task
-from schedules_pipeline.services.store_port import Claim, OpenFire, TaskRow, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import Claim, OpenFire, TaskRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

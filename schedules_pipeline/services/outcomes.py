@@ -8,7 +8,8 @@ from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.services.planning import cover
 from schedules_pipeline.services.releasing import prepare, release
-from schedules_pipeline.services.store_port import Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import Outcome
 
 SYSTEM: JsonObject = {"principal_type": "system"}
 

@@ -27,7 +27,8 @@ from schedules_pipeline.services.news_port import EVERYWHERE, Ear
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.platform_port import AgentPlatform, Stop
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import OpenFire, Outcome, PreviousTask, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import OpenFire, Outcome, PreviousTask
 
 T = TypeVar("T")
 Expected = Sequence[tuple[Agent, int]]

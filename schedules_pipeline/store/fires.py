@@ -11,7 +11,7 @@ from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType, s
 from schedules_pipeline.domain.planning import Gap, PlannedFire, SchedulePlan
 from schedules_pipeline.domain.schedule import Schedule
 from schedules_pipeline.domain.slices import Slice, SliceKind
-from schedules_pipeline.services.store_port import (
+from schedules_pipeline.services.stored import (
     AuditRecord,
     Claim,
     Fire,

@@ -36,7 +36,8 @@ from schedules_pipeline.services.claiming import ClaimedFire, claim
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.outcomes import write_outcomes
-from schedules_pipeline.services.store_port import EndedRun, OpenFire, Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import EndedRun, OpenFire, Outcome
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.services.triggering import Triggers

@@ -4,7 +4,7 @@ import pytest
 
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.errors import DispatchEnded
-from schedules_pipeline.services.store_port import EndedRun, Outcome
+from schedules_pipeline.services.stored import EndedRun, Outcome
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import (
     a_dispatch,

@@ -20,7 +20,8 @@ from schedules_pipeline.services.claiming import claim
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.planning import Planner
-from schedules_pipeline.services.store_port import Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import Outcome
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import GRACE, RULES, a_dispatch, a_schedule, an_agent, database_now, query

@@ -14,7 +14,8 @@ from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour, floor_minute
 from schedules_pipeline.errors import DispatchEnded
 from schedules_pipeline.services.claiming import claim
-from schedules_pipeline.services.store_port import EndedRun, OpenFire, Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import EndedRun, OpenFire, Outcome
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.services.triggering import Triggers

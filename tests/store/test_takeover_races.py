@@ -3,7 +3,8 @@
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.errors import AnotherTick, DispatchEnded
 from schedules_pipeline.services.claiming import claim
-from schedules_pipeline.services.store_port import EndedRun, Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import EndedRun, Outcome
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.store.unit_of_work import PostgresStore
