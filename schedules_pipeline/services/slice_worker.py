@@ -204,7 +204,7 @@ class SliceWorker:
             self._clock.check(tx)
             if self._standby:
                 self._switched_off = tx.switches.stopped().all_since is not None
-            found = tx.fires.open_in(key, run, LARGEST_AGENDA)
+            found = tx.claims.open_in(key, run, LARGEST_AGENDA)
             soon = due_soon(found, announced, until)
             agents = tx.agents.find(soon) if soon else {}
             expected = [(agent, soon[agent.id]) for agent in agents.values()]

@@ -375,6 +375,10 @@ class FireRepository(Protocol):
     def reopenable_in(self, slice_key: str) -> Sequence[str]:
         """Fires of the slice that a person's run takes up again."""
 
+
+class ClaimRepository(Protocol):
+    """The same rows, as runs claim, end and record them."""
+
     def open_in(self, slice_key: str, dagster_run_id: str, limit: int) -> Sequence[OpenFire]:
         """Planned ones, this run's own unfinished ones, and those of finished dispatches."""
 
@@ -604,6 +608,8 @@ class Transaction(Protocol):
     def dispatches(self) -> DispatchRepository: ...
     @property
     def fires(self) -> FireRepository: ...
+    @property
+    def claims(self) -> ClaimRepository: ...
     @property
     def backfills(self) -> BackfillRepository: ...
     @property

@@ -41,7 +41,7 @@ def run(store: PostgresStore, key: str) -> str:
 
 
 def look(store: PostgresStore, key: str, run: str = "run-1") -> Sequence[OpenFire]:
-    return store.run(lambda tx: tx.fires.open_in(key, run, 5_000))
+    return store.run(lambda tx: tx.claims.open_in(key, run, 5_000))
 
 
 def take(store: PostgresStore, key: str, run: str = "run-1") -> ClaimResult:

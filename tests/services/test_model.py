@@ -286,7 +286,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def _claim(self, key: str, run: str) -> list[ClaimedFire]:
         def work(tx: Transaction) -> list[ClaimedFire]:
             tx.dispatches.require_live(run)
-            wanted: list[OpenFire] = list(tx.fires.open_in(key, run, 5_000))
+            wanted: list[OpenFire] = list(tx.claims.open_in(key, run, 5_000))
             return list(claim(tx, wanted, run, GRACE).claimed)
 
         claimed = self.store.run(work)

@@ -124,7 +124,7 @@ def _run(store: PostgresStore) -> None:
 
         def work(tx: Transaction, key: str = row.slice_key, run: str = run) -> None:
             tx.dispatches.require_live(run)
-            claimed = claim(tx, tx.fires.open_in(key, run, 1_000), run, GRACE).claimed
+            claimed = claim(tx, tx.claims.open_in(key, run, 1_000), run, GRACE).claimed
             ends = [
                 Outcome(
                     fire_id=fire.fire_id,
