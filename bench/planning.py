@@ -120,7 +120,7 @@ def _claim_on(url: str, key: str, stop: Event, answer: Connection) -> None:
     store = PostgresStore(url, pool_size=3)
     dispatch = Dispatch(store, CLAIMANT, key)
     dispatch.begin(by_person=False)
-    fires = dispatch.write(lambda tx: tx.fires.open_in(key, CLAIMANT, CLAIMS))
+    fires = dispatch.write(lambda tx: tx.claims.open_in(key, CLAIMANT, CLAIMS))
     answer.send("ready")
     claims: Claims = []
     for fire in fires:

@@ -19,7 +19,8 @@ from schedules_pipeline.domain.schedule import Agent, JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice, SliceKind, floor_minute
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.services.planning import PlanningRules
-from schedules_pipeline.services.store_port import Heartbeat, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import Heartbeat
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests import factories
 

@@ -13,7 +13,7 @@ from schedules_pipeline.api.fields import AwareInstant, Handle
 from schedules_pipeline.api.routing import Route
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.backfilling import BackfillForecast, BackfillOrder
-from schedules_pipeline.services.store_port import Backfill
+from schedules_pipeline.services.stored import Backfill
 
 router = APIRouter(
     prefix="/agents/{agent_id}/schedules",

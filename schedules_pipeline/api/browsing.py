@@ -13,7 +13,7 @@ from schedules_pipeline.api.routing import RepeatableRoute
 from schedules_pipeline.api.schemas import Schedule
 from schedules_pipeline.errors import InvalidInput
 from schedules_pipeline.services.browsing import BulkResult
-from schedules_pipeline.services.store_port import ScheduleFilter, ScheduleOrder
+from schedules_pipeline.services.stored import ScheduleFilter, ScheduleOrder
 
 router = APIRouter(prefix="/schedules", tags=["schedules"], route_class=RepeatableRoute)
 

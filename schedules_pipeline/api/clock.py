@@ -10,7 +10,7 @@ from schedules_pipeline.api.errors import NOT_FOUND
 from schedules_pipeline.api.fields import Handle
 from schedules_pipeline.api.schemas import CreatorPrincipal, Noted
 from schedules_pipeline.domain.schedule import JsonObject
-from schedules_pipeline.services.store_port import Switch
+from schedules_pipeline.services.stored import Switch
 from schedules_pipeline.services.switching import SwitchState
 
 router = APIRouter(tags=["clock"], responses=NOT_FOUND)

@@ -13,7 +13,7 @@ from schedules_pipeline.api.fields import Handle, Instant
 from schedules_pipeline.api.routing import Route
 from schedules_pipeline.api.schemas import FireList, FireRow
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
-from schedules_pipeline.services.store_port import FireFilter, FirePage, RecordedChange
+from schedules_pipeline.services.stored import FireFilter, FirePage, RecordedChange
 
 router = APIRouter(
     prefix="/agents/{agent_id}/schedules",

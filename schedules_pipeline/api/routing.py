@@ -19,7 +19,8 @@ from schedules_pipeline.api.links import FROM_A_SCHEDULE
 from schedules_pipeline.api.schemas import Schedule
 from schedules_pipeline.services.access_port import creator_of
 from schedules_pipeline.services.once import Attempt, answer_once, do_once
-from schedules_pipeline.services.store_port import Answer, Store
+from schedules_pipeline.services.store_port import Store
+from schedules_pipeline.services.stored import Answer
 
 Endpoint = Callable[..., Any]
 

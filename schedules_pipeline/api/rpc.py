@@ -31,7 +31,7 @@ from schedules_pipeline.errors import InvalidInput, Rejected, SchedulesError
 from schedules_pipeline.services.calls import Caller, WhichAgent
 from schedules_pipeline.services.conversing import Opened
 from schedules_pipeline.services.once import Attempt, find_answer, keep_answer
-from schedules_pipeline.services.store_port import Answer
+from schedules_pipeline.services.stored import Answer
 
 router = APIRouter(prefix="/agents", tags=["tasks"])
 _log = logging.getLogger("schedules.api")

@@ -29,7 +29,7 @@ from schedules_pipeline.services.calls import (
     WhichTask,
 )
 from schedules_pipeline.services.conversation_port import StoredEvent
-from schedules_pipeline.services.store_port import StoredTask
+from schedules_pipeline.services.stored import StoredTask
 
 INTERNAL_ERROR = -32603
 """For whatever goes wrong once the agent's turn has come; the status is 200 then."""

@@ -35,7 +35,7 @@ from schedules_pipeline.domain.policies import (
 from schedules_pipeline.services.live import ScheduleView
 from schedules_pipeline.services.managing import ScheduleDraft
 from schedules_pipeline.services.previewing import Explained
-from schedules_pipeline.services.store_port import Fire, RecentFire
+from schedules_pipeline.services.stored import Fire, RecentFire
 
 NAME = r"^[a-z0-9][a-z0-9-]*[a-z0-9]$|^[a-z0-9]$"
 MAX_CONTENT = 262_144

@@ -16,7 +16,7 @@ from schedules_pipeline.api.paging import JsonText, PageQuery, json_object
 from schedules_pipeline.api.routing import Route
 from schedules_pipeline.domain.schedule import Agent
 from schedules_pipeline.services.conversation_port import TaskFilter, TaskOrder
-from schedules_pipeline.services.store_port import StoredTask
+from schedules_pipeline.services.stored import StoredTask
 from schedules_pipeline.services.tasks import TaskEnd
 
 TaskStatus = Literal[

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from schedules_pipeline.domain.fire import FireState
-from schedules_pipeline.services.store_port import AuditRecord, Fire
+from schedules_pipeline.services.stored import AuditRecord, Fire
 
 ASSET_PREFIX = "agent_runs"
 

@@ -9,7 +9,7 @@ from schedules_pipeline.defs.audit_events import audit_event
 from schedules_pipeline.defs.event_log import AssetEvent, log_events
 from schedules_pipeline.defs.partitions import nominal_fire_times
 from schedules_pipeline.services.dispatching import Dispatcher
-from schedules_pipeline.services.store_port import AuditRecord
+from schedules_pipeline.services.stored import AuditRecord
 from schedules_pipeline.wiring import Wiring
 
 JOB_NAME = "agent_runs"

@@ -11,7 +11,7 @@ from schedules_pipeline.defs.pruning import Pruner
 from schedules_pipeline.defs.reaper import reap
 from schedules_pipeline.domain.emission import Emission
 from schedules_pipeline.errors import AnotherTick, SchemaMissing
-from schedules_pipeline.services.store_port import EndedRun
+from schedules_pipeline.services.stored import EndedRun
 from schedules_pipeline.services.ticking import EndedRuns
 from schedules_pipeline.wiring import Wiring
 

@@ -14,7 +14,7 @@ from schedules_pipeline.dev.databases import without_driver
 from schedules_pipeline.dev.home import Home
 from schedules_pipeline.dev.parts import DATABASES
 from schedules_pipeline.errors import StartupError
-from schedules_pipeline.services.store_port import LandedFire
+from schedules_pipeline.services.stored import LandedFire
 from schedules_pipeline.settings import Settings, child_environment
 from schedules_pipeline.store.landing import LandedFires
 

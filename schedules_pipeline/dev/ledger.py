@@ -13,7 +13,7 @@ from schedules_pipeline.dev.voice import Fire
 from schedules_pipeline.errors import SchedulesError
 from schedules_pipeline.settings import Settings
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 # A fire that finished earlier can become visible later: its transaction took longer. So each look
 # goes back this far behind the newest fire seen, and passes over what was printed.
 OVERLAP = timedelta(seconds=2)

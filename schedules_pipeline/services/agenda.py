@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import chain
 
 from schedules_pipeline.services.slots import IN_ALL, PER_AGENT, Slots
-from schedules_pipeline.services.store_port import OpenFire
+from schedules_pipeline.services.stored import OpenFire
 
 LARGEST_CLAIM = 100
 

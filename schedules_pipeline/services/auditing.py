@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.errors import FiresFailed
 from schedules_pipeline.services.dispatch import Dispatch
-from schedules_pipeline.services.store_port import AuditRecord
+from schedules_pipeline.services.stored import AuditRecord
 
 RECORDS_PER_BATCH = 100
 NAMED_FAILURES = 20
@@ -26,13 +26,15 @@ class AuditTrail:
     def batches(self) -> Iterator[Sequence[AuditRecord]]:
         """The ends that have no event yet. A batch counts as told when the next is asked for."""
         key = self._dispatch.slice_key
-        while batch := self._dispatch.write(lambda tx: tx.fires.unrecorded(key, RECORDS_PER_BATCH)):
+        while batch := self._dispatch.write(
+            lambda tx: tx.claims.unrecorded(key, RECORDS_PER_BATCH)
+        ):
             yield batch
             self._mark(batch)
 
     def _mark(self, batch: Sequence[AuditRecord]) -> None:
         made = [record.fire.id for record in batch]
-        self._dispatch.write(lambda tx: tx.fires.mark_recorded(made))
+        self._dispatch.write(lambda tx: tx.claims.mark_recorded(made))
         self._failed += [r for r in batch if r.fire.state is FireState.FAILED]
 
     def settle(self) -> None:

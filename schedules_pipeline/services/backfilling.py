@@ -22,7 +22,8 @@ from schedules_pipeline.domain.schedule import JsonObject, Schedule
 from schedules_pipeline.domain.slices import HOUR, Slice, SliceKind, floor_hour, floor_minute
 from schedules_pipeline.errors import InvalidCadence, InvalidInput, NotFound, Rejected
 from schedules_pipeline.services.managing import require_schedule
-from schedules_pipeline.services.store_port import Backfill, GapOf, MissedFire, Store, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import Backfill, GapOf, MissedFire
 
 MOST_INSTANTS = 10_000
 FED_AT_ONCE = 5_000

@@ -10,12 +10,8 @@ from schedules_pipeline.services.cursors import instant, read_cursor, unreadable
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.live import ScheduleView, Seen, look, views
 from schedules_pipeline.services.managing import LIVE_ROWS
-from schedules_pipeline.services.store_port import (
-    ScheduleFilter,
-    ScheduleOrder,
-    Store,
-    Transaction,
-)
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import ScheduleFilter, ScheduleOrder
 
 BULK_AT_ONCE = 1_000
 """So many schedules does one request change at most: a few seconds' work."""

@@ -22,7 +22,8 @@ from schedules_pipeline.services.calls import (
 )
 from schedules_pipeline.services.locating import Locator, Subject
 from schedules_pipeline.services.permitting import Permissions
-from schedules_pipeline.services.store_port import Store, StoredTask, TaskRow
+from schedules_pipeline.services.store_port import Store
+from schedules_pipeline.services.stored import StoredTask, TaskRow
 
 
 class NotAsked(Exception):

@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.conversation_port import StoredEvent, StoredMessage
-from schedules_pipeline.services.store_port import StoredTask
+from schedules_pipeline.services.stored import StoredTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,8 @@ from schedules_pipeline.domain.policies import DeliveryGuarantee, OverlapScope
 from schedules_pipeline.domain.schedule import AcpType, Agent, Content, JsonObject, Schedule
 from schedules_pipeline.domain.slices import utc_stamp
 from schedules_pipeline.services.platform_port import Assignment, Stop, Task
-from schedules_pipeline.services.store_port import Claim, OpenFire, TaskRow, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import Claim, OpenFire, TaskRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +89,11 @@ def claim(
     wanted = [fire for fire in wanted if stopped.since(fire.agent_id) is None]
     by_id = {fire.id: fire for fire in wanted}
     free = tx.clocks.lock_free({fire.schedule_id for fire in wanted})
-    definitions = tx.fires.definitions(free)
+    definitions = tx.claims.definitions(free)
     if until_due is not None and free:
         until_due()
         definitions = _with_present_agents(tx, definitions)
-    candidates = tx.fires.lock_candidates(by_id, free, dagster_run_id)
+    candidates = tx.claims.lock_candidates(by_id, free, dagster_run_id)
     due = [c for c in candidates if c.is_due]
     verdicts = _judge_all(tx, due, definitions, grace, with_open_tasks)
     claimed = _write(tx, verdicts, definitions, dagster_run_id)
@@ -126,14 +127,14 @@ def rehearse(tx: Transaction, dagster_run_id: str) -> None:
     tx.switches.hold()
     tx.switches.stopped()
     tx.clocks.lock_free(())
-    tx.fires.definitions(())
+    tx.claims.definitions(())
     tx.agents.find(())
-    tx.fires.lock_candidates((), (), dagster_run_id)
+    tx.claims.lock_candidates((), (), dagster_run_id)
     tx.overlaps.ahead((), ())
     tx.tasks.create(())
-    tx.fires.claim((), dagster_run_id)
+    tx.claims.claim((), dagster_run_id)
     tx.clocks.count_fires(())
-    tx.fires.write_outcomes((), dagster_run_id)
+    tx.claims.write_outcomes((), dagster_run_id)
 
 
 def _judge_all(
@@ -181,7 +182,7 @@ def _write(
     if held:
         tx.overlaps.hold(held)
     if ends:
-        tx.fires.end_unclaimed(ends)
+        tx.claims.end_unclaimed(ends)
     in_hand = [v for v in verdicts if v.decision in (Decision.DELIVER, Decision.PROVE)]
     if not in_hand:
         return []
@@ -189,7 +190,7 @@ def _write(
     contents = _contents(tx, taken, definitions)
     claimed = [_claimed(v, definitions[v.candidate.schedule_id], contents) for v in in_hand]
     tx.tasks.create([_task_row(each) for each in claimed])
-    tx.fires.claim([_claim(c, definitions[c.schedule_id].schedule) for c in taken], dagster_run_id)
+    tx.claims.claim([_claim(c, definitions[c.schedule_id].schedule) for c in taken], dagster_run_id)
     # A take-over is no new fire, and a person's fire is not the clock's.
     first = [c.schedule_id for c in taken if c.state is FireState.PLANNED and not c.asked_for]
     if first:

@@ -37,7 +37,8 @@ from schedules_pipeline.services.conversation_port import NewMessage, StoredEven
 from schedules_pipeline.services.permitting import Permissions
 from schedules_pipeline.services.platform_port import AgentLine, Errand, Take, Task
 from schedules_pipeline.services.registering import require_agent
-from schedules_pipeline.services.store_port import Store, StoredTask, TaskRow, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import StoredTask, TaskRow
 from schedules_pipeline.services.tasks import require_task, require_task_named
 
 T = TypeVar("T")

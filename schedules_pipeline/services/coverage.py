@@ -14,7 +14,8 @@ from schedules_pipeline.domain.coverage import (
     too_many,
 )
 from schedules_pipeline.errors import NotFound
-from schedules_pipeline.services.store_port import Fire, Store, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import Fire
 
 DEFAULT_SPAN = timedelta(days=1)
 SWITCHED_OFF = "switched_off"

@@ -25,7 +25,7 @@ from schedules_pipeline.services.dispatch import RETRY_SECONDS
 from schedules_pipeline.services.permission import Permission
 from schedules_pipeline.services.platform_port import AgentPlatform
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import Outcome
+from schedules_pipeline.services.stored import Outcome
 
 ATTEMPTS = 5
 SPREAD = 0.2

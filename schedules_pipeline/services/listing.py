@@ -7,14 +7,8 @@ from datetime import datetime
 from schedules_pipeline.errors import NotFound
 from schedules_pipeline.services.cursors import instant, number, read_cursor, write_cursor
 from schedules_pipeline.services.managing import require_schedule
-from schedules_pipeline.services.store_port import (
-    Fire,
-    FireFilter,
-    FirePage,
-    RecordedChange,
-    Store,
-    Transaction,
-)
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import Fire, FireFilter, FirePage, RecordedChange
 
 StatusOfTask = Callable[[str], str | None]
 """Asks the agent platform what a task (by id) has come to; None when it knows no such task."""

@@ -9,7 +9,8 @@ from schedules_pipeline.domain.occurrences import due_at, occurrences
 from schedules_pipeline.domain.planning import INSTANT
 from schedules_pipeline.domain.schedule import Schedule
 from schedules_pipeline.errors import InvalidCadence
-from schedules_pipeline.services.store_port import RecentFire, ScheduleActivity, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import RecentFire, ScheduleActivity
 
 NEXT_TIMES = 10
 

@@ -22,7 +22,8 @@ from schedules_pipeline.services.manual_fires import insert_manual
 from schedules_pipeline.services.permitting import Permissions
 from schedules_pipeline.services.planning import PlanningRules, plan_at_once
 from schedules_pipeline.services.registering import require_agent, require_agent_now
-from schedules_pipeline.services.store_port import ScheduleActivity, Store, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import ScheduleActivity
 
 LIVE_ROWS = 200
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from schedules_pipeline.errors import InvalidInput
-from schedules_pipeline.services.store_port import Answer, KeyRepository, Store, Transaction
+from schedules_pipeline.services.store_port import KeyRepository, Store, Transaction
+from schedules_pipeline.services.stored import Answer
 
 T = TypeVar("T")
 

@@ -8,7 +8,8 @@ from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.domain.zones import TZDATA_VERSION
 from schedules_pipeline.services.planning import cover
 from schedules_pipeline.services.releasing import prepare, release
-from schedules_pipeline.services.store_port import Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import Outcome
 
 SYSTEM: JsonObject = {"principal_type": "system"}
 
@@ -28,9 +29,9 @@ def write_outcomes(tx: Transaction, outcomes: Sequence[Outcome], dagster_run_id:
     releases = prepare(tx, going)
     if ends:
         # Written again because the answer to the first commit was lost: counted already.
-        counted = tx.fires.ended({o.fire_id for o in ends})
+        counted = tx.claims.ended({o.fire_id for o in ends})
         ends = [o for o in ends if o.fire_id not in counted]
-    kept = tx.fires.write_outcomes(outcomes, dagster_run_id)
+    kept = tx.claims.write_outcomes(outcomes, dagster_run_id)
     if denied := {o.fire_id for o in outcomes if o.state is FireState.SKIPPED} & kept:
         tx.tasks.withdraw(denied)
     ours = [o for o in ends if o.fire_id in kept]

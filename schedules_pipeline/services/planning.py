@@ -22,7 +22,8 @@ from schedules_pipeline.domain.schedule import Schedule
 from schedules_pipeline.domain.slices import Slice, floor_minute, planning_frontier
 from schedules_pipeline.errors import InvalidCadence
 from schedules_pipeline.services.standby import LIVE_SYNC_SLICES, hand_to_standby
-from schedules_pipeline.services.store_port import FireMove, Store, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import FireMove
 
 log = logging.getLogger(__name__)
 

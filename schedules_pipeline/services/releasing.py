@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from schedules_pipeline.domain.policies import OverlapScope
 from schedules_pipeline.services.standby import slice_now
-from schedules_pipeline.services.store_port import Release, Store, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import Release
 
 WAITING_PER_TICK = 100
 

@@ -8,7 +8,8 @@ from schedules_pipeline.domain.occurrences import due_at, occurrences
 from schedules_pipeline.domain.planning import INSTANT, first_occurrence
 from schedules_pipeline.errors import InvalidCadence
 from schedules_pipeline.services.planning import realign_ahead
-from schedules_pipeline.services.store_port import OutdatedClock, Store, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import OutdatedClock
 
 CLOCKS_PER_TICK = 5_000
 CLOCKS_PER_TRANSACTION = 500

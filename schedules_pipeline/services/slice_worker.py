@@ -27,7 +27,8 @@ from schedules_pipeline.services.news_port import EVERYWHERE, Ear
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.platform_port import AgentPlatform, Stop
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import OpenFire, Outcome, PreviousTask, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import OpenFire, Outcome, PreviousTask
 
 T = TypeVar("T")
 Expected = Sequence[tuple[Agent, int]]
@@ -203,7 +204,7 @@ class SliceWorker:
             self._clock.check(tx)
             if self._standby:
                 self._switched_off = tx.switches.stopped().all_since is not None
-            found = tx.fires.open_in(key, run, LARGEST_AGENDA)
+            found = tx.claims.open_in(key, run, LARGEST_AGENDA)
             soon = due_soon(found, announced, until)
             agents = tx.agents.find(soon) if soon else {}
             expected = [(agent, soon[agent.id]) for agent in agents.values()]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.health import ClockState, clock_state
 from schedules_pipeline.services.registering import require_agent
-from schedules_pipeline.services.store_port import Store, Switch, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import Switch
 
 SHOWN = 100
 

@@ -7,7 +7,8 @@ from enum import StrEnum
 from schedules_pipeline.domain.schedule import Agent, JsonObject
 from schedules_pipeline.errors import InvalidInput, NotFound, Rejected
 from schedules_pipeline.services.conversation_port import Span, TaskFilter, TaskOrder
-from schedules_pipeline.services.store_port import Store, StoredTask, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import StoredTask
 
 MAX_PARAMS_BYTES = 65_536
 """Of a task, as JSON: what one request may bring, and what many may have merged."""

@@ -12,7 +12,8 @@ from schedules_pipeline.services.backfilling import feed_backfills, missed_hours
 from schedules_pipeline.services.planning import Planner, PlanningRules
 from schedules_pipeline.services.releasing import OpenTasks, release_waiting
 from schedules_pipeline.services.rezoning import bring_up_to_date
-from schedules_pipeline.services.store_port import EndedRun, Heartbeat, Store, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import EndedRun, Heartbeat
 
 TICK_SECONDS = 15.0
 LONGEST_PAUSE = timedelta(seconds=25)

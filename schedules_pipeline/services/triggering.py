@@ -11,7 +11,8 @@ from schedules_pipeline.services.managing import require_schedule
 from schedules_pipeline.services.manual_fires import insert_manual
 from schedules_pipeline.services.preconditions import ANY, Expected
 from schedules_pipeline.services.registering import require_agent
-from schedules_pipeline.services.store_port import Fire, Store, Transaction
+from schedules_pipeline.services.store_port import Store, Transaction
+from schedules_pipeline.services.stored import Fire
 
 
 class Triggers:

@@ -14,7 +14,7 @@ from itertools import count
 
 from schedules_pipeline.domain.emission import Emission
 from schedules_pipeline.services.news_port import Ear
-from schedules_pipeline.services.store_port import EndedRun
+from schedules_pipeline.services.stored import EndedRun
 from schedules_pipeline.services.ticking import Clock, EndedRuns
 
 ROUND_SECONDS = 5.0

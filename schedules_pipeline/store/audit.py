@@ -11,7 +11,7 @@ from schedules_pipeline.domain.cadence import Cadence, CronDayMatch, DstFold, Ds
 from schedules_pipeline.domain.coverage import Change, ClockStanding, LedgerFire
 from schedules_pipeline.domain.fire import FireReason, FireState, GapReason
 from schedules_pipeline.domain.planning import Gap
-from schedules_pipeline.services.store_port import Fire
+from schedules_pipeline.services.stored import Fire
 from schedules_pipeline.store.rows import FIRE_COLUMNS, fire_from
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 from schedules_pipeline.domain.fire import backfill_fire_id, scheduled_fire_id
 from schedules_pipeline.domain.schedule import JsonObject, Schedule
 from schedules_pipeline.domain.slices import Slice
-from schedules_pipeline.services.store_port import Backfill, GapOf, MissedFire
+from schedules_pipeline.services.stored import Backfill, GapOf, MissedFire
 from schedules_pipeline.store.rows import PLANNED_AGAIN
 
 COLUMNS = """

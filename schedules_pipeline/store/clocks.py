@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, text
 from schedules_pipeline.domain.fire import GapReason
 from schedules_pipeline.domain.planning import ClockReading, Gap, SchedulePlan
 from schedules_pipeline.domain.schedule import AcpType
-from schedules_pipeline.services.store_port import OutdatedClock, Standing
+from schedules_pipeline.services.stored import OutdatedClock, Standing
 from schedules_pipeline.store.database import patient_for
 from schedules_pipeline.store.rows import SCHEDULE_COLUMNS, schedule_from
 from schedules_pipeline.store.switches import switched_on

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from schedules_pipeline.errors import DispatchEnded
-from schedules_pipeline.services.store_port import EndedRun
+from schedules_pipeline.services.stored import EndedRun
 
 
 class PostgresDispatches:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from schedules_pipeline.services.store_port import Heartbeat
+from schedules_pipeline.services.stored import Heartbeat
 
 
 class PostgresHeartbeat:

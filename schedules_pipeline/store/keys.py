@@ -5,7 +5,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from schedules_pipeline.errors import InProgress
-from schedules_pipeline.services.store_port import Answer
+from schedules_pipeline.services.stored import Answer
 
 KEPT = "interval '24 hours'"
 # What was young enough a statement ago is still found.

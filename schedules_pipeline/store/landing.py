@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from schedules_pipeline.domain.fire import FireReason, FireState
-from schedules_pipeline.services.store_port import LandedFire
+from schedules_pipeline.services.stored import LandedFire
 from schedules_pipeline.store.keepalive import KEEPALIVE
 
 RECENTLY_SETTLED = timedelta(minutes=2)

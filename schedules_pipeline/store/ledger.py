@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.schedule import AcpType, Schedule
-from schedules_pipeline.services.store_port import (
+from schedules_pipeline.services.stored import (
     FireFilter,
     FiresFound,
     RecordedChange,

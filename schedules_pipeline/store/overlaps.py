@@ -9,12 +9,7 @@ from sqlalchemy import Connection, text
 from schedules_pipeline.domain.overlap import FireAhead
 from schedules_pipeline.domain.policies import OverlapScope
 from schedules_pipeline.domain.schedule import AcpType
-from schedules_pipeline.services.store_port import (
-    PreviousTask,
-    Release,
-    WaitingFire,
-    WaitingSchedule,
-)
+from schedules_pipeline.services.stored import PreviousTask, Release, WaitingFire, WaitingSchedule
 
 LARGEST_QUESTION = 100
 

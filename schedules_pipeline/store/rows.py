@@ -17,7 +17,7 @@ from schedules_pipeline.domain.policies import (
     Policies,
 )
 from schedules_pipeline.domain.schedule import AcpType, Agent, AgentStatus, Schedule
-from schedules_pipeline.services.store_port import Fire
+from schedules_pipeline.services.stored import Fire
 
 SCHEDULE_COLUMNS = """
     s.id as schedule_id, s.agent_id, s.name as schedule_name, s.description, s.cron_expression,

@@ -13,7 +13,7 @@ from schedules_pipeline.domain.cadence import Cadence
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
 from schedules_pipeline.domain.policies import Policies
 from schedules_pipeline.domain.schedule import Content, JsonObject, Schedule
-from schedules_pipeline.services.store_port import RecentFire, ScheduleActivity
+from schedules_pipeline.services.stored import RecentFire, ScheduleActivity
 from schedules_pipeline.store.rows import SCHEDULE_COLUMNS, schedule_from
 
 ACTIVE_NAME = "agent_run_schedules_active_name"

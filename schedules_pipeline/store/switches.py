@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.news_port import EVERYWHERE
-from schedules_pipeline.services.store_port import Stopped, Switch
+from schedules_pipeline.services.stored import Stopped, Switch
 from schedules_pipeline.store.news import tell
 
 SWITCH_LOCK = 7_305_003

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from schedules_pipeline.domain.schedule import JsonObject
 from schedules_pipeline.services.conversation_port import Span, TaskFilter, TaskOrder
-from schedules_pipeline.services.store_port import StoredTask, TaskRow
+from schedules_pipeline.services.stored import StoredTask, TaskRow
 
 COLUMNS = """
     id, name, agent_id, status, status_reason, params, task_metadata, created_at, updated_at

@@ -12,6 +12,7 @@ from schedules_pipeline.services.store_port import Transaction
 from schedules_pipeline.store.agents import PostgresAgents
 from schedules_pipeline.store.audit import PostgresAudit
 from schedules_pipeline.store.backfills import PostgresBackfills
+from schedules_pipeline.store.claims import PostgresClaims
 from schedules_pipeline.store.clocks import PostgresClocks
 from schedules_pipeline.store.database import Database, statement_time
 from schedules_pipeline.store.dispatches import PostgresDispatches
@@ -68,8 +69,13 @@ class PostgresTransaction:
 
     @cached_property
     def fires(self) -> PostgresFires:
-        """The ledger."""
+        """The ledger, as the clock and people see it."""
         return PostgresFires(self._connection)
+
+    @cached_property
+    def claims(self) -> PostgresClaims:
+        """The ledger, as runs see it."""
+        return PostgresClaims(self._connection)
 
     @cached_property
     def backfills(self) -> PostgresBackfills:

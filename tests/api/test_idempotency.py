@@ -16,7 +16,8 @@ from agentex import Agentex
 from fastapi import FastAPI
 
 from schedules_pipeline.services.once import Attempt, answer_once, do_once
-from schedules_pipeline.services.store_port import Answer, Store
+from schedules_pipeline.services.store_port import Store
+from schedules_pipeline.services.stored import Answer
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.api.factories import Api, agent_body, schedule_body

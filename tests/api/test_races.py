@@ -62,7 +62,7 @@ def _work(store: PostgresStore, run: str, instant: datetime) -> None:
     """What a run does at the instant: claim, until nothing is left planned."""
     key = utc_stamp(floor_minute(instant))
     _sleep_until(store, instant, 0)
-    while wanted := store.run(lambda tx: tx.fires.open_in(key, run, SCHEDULES)):
+    while wanted := store.run(lambda tx: tx.claims.open_in(key, run, SCHEDULES)):
         store.run(lambda tx, these=wanted: claim(tx, these, run, GRACE))  # type: ignore[misc]
         left = query(store, "select count(*) from fires where state = 'planned'")
         if left[0][0] == 0:

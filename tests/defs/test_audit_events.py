@@ -8,7 +8,7 @@ import pytest
 
 from schedules_pipeline.defs.audit_events import audit_event
 from schedules_pipeline.domain.fire import FireReason, FireState, TriggerType
-from schedules_pipeline.services.store_port import AuditRecord, Fire
+from schedules_pipeline.services.stored import AuditRecord, Fire
 from tests.factories import NOW
 
 KEY = "2026-06-24T09:00:00Z"

@@ -12,7 +12,7 @@ from schedules_pipeline.services.database_time import DatabaseTime
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
 from schedules_pipeline.services.platform_port import Assignment, Stop
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import Outcome
+from schedules_pipeline.services.stored import Outcome
 from tests.delivery.factories import make_assignment
 
 NOON = datetime(2026, 6, 24, 12, 0, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from schedules_pipeline.services import slots as slots_module
 from schedules_pipeline.services.agenda import Agenda, due_soon
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import OpenFire
+from schedules_pipeline.services.stored import OpenFire
 
 NOON = datetime(2026, 6, 24, 12, 0, tzinfo=UTC)
 

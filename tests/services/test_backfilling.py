@@ -23,7 +23,7 @@ from schedules_pipeline.services.backfilling import (
 )
 from schedules_pipeline.services.dispatch import Dispatch
 from schedules_pipeline.services.platform_port import Assignment
-from schedules_pipeline.services.store_port import Backfill
+from schedules_pipeline.services.stored import Backfill
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.settings import Settings

@@ -12,7 +12,7 @@ from schedules_pipeline.domain.fire import FireReason, FireState, task_id, task_
 from schedules_pipeline.domain.schedule import AgentStatus
 from schedules_pipeline.services.claiming import ClaimResult, claim, rehearse
 from schedules_pipeline.services.outcomes import write_outcomes
-from schedules_pipeline.services.store_port import OpenFire, Outcome
+from schedules_pipeline.services.stored import OpenFire, Outcome
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import (
     GRACE,
@@ -41,7 +41,7 @@ def run(store: PostgresStore, key: str) -> str:
 
 
 def look(store: PostgresStore, key: str, run: str = "run-1") -> Sequence[OpenFire]:
-    return store.run(lambda tx: tx.fires.open_in(key, run, 5_000))
+    return store.run(lambda tx: tx.claims.open_in(key, run, 5_000))
 
 
 def take(store: PostgresStore, key: str, run: str = "run-1") -> ClaimResult:

@@ -10,7 +10,8 @@ import pytest
 from schedules_pipeline.errors import DispatchEnded, NotFound, Unavailable
 from schedules_pipeline.services import dispatch as dispatch_module
 from schedules_pipeline.services.dispatch import Dispatch
-from schedules_pipeline.services.store_port import EndedRun, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import EndedRun
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import database_now, end_dispatch, one, past_slice, query
 

@@ -118,7 +118,7 @@ def gaps(store: PostgresStore) -> list[tuple[datetime, datetime, str]]:
 
 def take(store: PostgresStore, key: str, run: str) -> ClaimResult:
     """Claim whatever is open in the slice."""
-    wanted = store.run(lambda tx: tx.fires.open_in(key, run, 1_000))
+    wanted = store.run(lambda tx: tx.claims.open_in(key, run, 1_000))
     return store.run(lambda tx: claim(tx, wanted, run, GRACE))
 
 

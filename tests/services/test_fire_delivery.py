@@ -10,7 +10,7 @@ from schedules_pipeline.services.claiming import ClaimedFire
 from schedules_pipeline.services.fire_delivery import DeliveryRules, FireDelivery
 from schedules_pipeline.services.platform_port import Assignment
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import Outcome
+from schedules_pipeline.services.stored import Outcome
 from tests.delivery.factories import make_assignment
 from tests.services.story import CREATOR, NOON, StandingClock, Story, nothing, raising, see_to
 

@@ -11,7 +11,7 @@ from schedules_pipeline.domain.occurrences import due_at
 from schedules_pipeline.services.live import next_action_times
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import PlanningRules
-from schedules_pipeline.services.store_port import ScheduleActivity
+from schedules_pipeline.services.stored import ScheduleActivity
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests import ledger
 from tests.factories import NOW, a_draft, a_schedule, an_agent

@@ -36,7 +36,8 @@ from schedules_pipeline.services.claiming import ClaimedFire, claim
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.outcomes import write_outcomes
-from schedules_pipeline.services.store_port import EndedRun, OpenFire, Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import EndedRun, OpenFire, Outcome
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.services.triggering import Triggers
@@ -285,7 +286,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def _claim(self, key: str, run: str) -> list[ClaimedFire]:
         def work(tx: Transaction) -> list[ClaimedFire]:
             tx.dispatches.require_live(run)
-            wanted: list[OpenFire] = list(tx.fires.open_in(key, run, 5_000))
+            wanted: list[OpenFire] = list(tx.claims.open_in(key, run, 5_000))
             return list(claim(tx, wanted, run, GRACE).claimed)
 
         claimed = self.store.run(work)

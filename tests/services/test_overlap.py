@@ -19,7 +19,7 @@ from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.platform_port import Assignment
 from schedules_pipeline.services.releasing import release_waiting
 from schedules_pipeline.services.slice_worker import SliceWorker
-from schedules_pipeline.services.store_port import Outcome
+from schedules_pipeline.services.stored import Outcome
 from schedules_pipeline.services.tasks import TaskEnd, Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.store.unit_of_work import PostgresStore

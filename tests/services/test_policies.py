@@ -15,7 +15,7 @@ from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.planning import Planner
-from schedules_pipeline.services.store_port import Outcome
+from schedules_pipeline.services.stored import Outcome
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import (
@@ -54,7 +54,7 @@ def patch(editor: Editor, schedule: Schedule, **given: Any) -> None:
 
 
 def take(store: PostgresStore, key: str, run: str = "run-1") -> ClaimResult:
-    wanted = store.run(lambda tx: tx.fires.open_in(key, run, 1_000))
+    wanted = store.run(lambda tx: tx.claims.open_in(key, run, 1_000))
     return store.run(lambda tx: claim(tx, wanted, run, GRACE))
 
 

@@ -28,7 +28,8 @@ from schedules_pipeline.services.fire_delivery import DeliveryRules
 from schedules_pipeline.services.platform_port import Assignment
 from schedules_pipeline.services.slice_worker import SliceWorker
 from schedules_pipeline.services.slots import Slots
-from schedules_pipeline.services.store_port import OpenFire, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import OpenFire
 from schedules_pipeline.settings import with_driver
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.agents import RunningAgent

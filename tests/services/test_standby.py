@@ -25,7 +25,7 @@ from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.planning import Planner
 from schedules_pipeline.services.slice_worker import SliceWorker
-from schedules_pipeline.services.store_port import EndedRun, Outcome
+from schedules_pipeline.services.stored import EndedRun, Outcome
 from schedules_pipeline.services.switching import Switches
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock

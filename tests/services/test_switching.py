@@ -99,7 +99,7 @@ def test_who_turns_a_switch_waits_for_a_claim_under_way(store: PostgresStore) ->
     schedule, key = a_schedule(store, stopped=True), past_slice(store)
     a_fire(store, schedule, key, database_now(store) - seconds(5))
     run = a_dispatch(store, key)
-    wanted = store.run(lambda tx: tx.fires.open_in(key, run, 10))
+    wanted = store.run(lambda tx: tx.claims.open_in(key, run, 10))
     answered = threading.Event()
 
     def turn_off() -> None:

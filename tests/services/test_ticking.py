@@ -11,7 +11,7 @@ from schedules_pipeline.domain.emission import Emission
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.domain.slices import SliceKind, floor_minute
 from schedules_pipeline.errors import AnotherTick
-from schedules_pipeline.services.store_port import EndedRun, Heartbeat
+from schedules_pipeline.services.stored import EndedRun, Heartbeat
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock, may_declare_death, next_heartbeat
 from schedules_pipeline.store.unit_of_work import TICK_LOCK, PostgresStore

@@ -53,7 +53,7 @@ def row_of(store: PostgresStore, fire: str) -> Any:
 
 
 def take(store: PostgresStore, key: str, run: str = "run-1") -> ClaimResult:
-    wanted = store.run(lambda tx: tx.fires.open_in(key, run, 1_000))
+    wanted = store.run(lambda tx: tx.claims.open_in(key, run, 1_000))
     return store.run(lambda tx: claim(tx, wanted, run, GRACE))
 
 

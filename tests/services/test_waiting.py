@@ -20,7 +20,7 @@ from schedules_pipeline.services.backfilling import BackfillOrder, Backfills
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.managing import Schedules
 from schedules_pipeline.services.planning import Planner
-from schedules_pipeline.services.store_port import EndedRun
+from schedules_pipeline.services.stored import EndedRun
 from schedules_pipeline.services.switching import Switches
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock

@@ -4,7 +4,7 @@ import pytest
 
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.errors import DispatchEnded
-from schedules_pipeline.services.store_port import EndedRun, Outcome
+from schedules_pipeline.services.stored import EndedRun, Outcome
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import (
     a_dispatch,
@@ -109,8 +109,8 @@ def test_an_outcome_touches_only_what_its_run_holds(store: PostgresStore) -> Non
         )
         for fire in (held, taken)
     ]
-    assert store.run(lambda tx: tx.fires.write_outcomes(outcomes, mine)) == {held}
+    assert store.run(lambda tx: tx.claims.write_outcomes(outcomes, mine)) == {held}
     assert see_fire(store, taken).state == "task_created"
     # Again (the answer to the commit was lost): the same answer, nothing moves.
-    assert store.run(lambda tx: tx.fires.write_outcomes(outcomes, mine)) == {held}
+    assert store.run(lambda tx: tx.claims.write_outcomes(outcomes, mine)) == {held}
     assert see_fire(store, held).state == "delivered"

@@ -13,7 +13,7 @@ from schedules_pipeline.errors import NotFound, Rejected
 from schedules_pipeline.services.claiming import claim
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.planning import Planner
-from schedules_pipeline.services.store_port import OpenFire
+from schedules_pipeline.services.stored import OpenFire
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.settings import with_driver
 from schedules_pipeline.store.unit_of_work import PostgresStore

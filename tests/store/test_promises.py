@@ -20,7 +20,8 @@ from schedules_pipeline.services.claiming import claim
 from schedules_pipeline.services.editing import Editor
 from schedules_pipeline.services.outcomes import write_outcomes
 from schedules_pipeline.services.planning import Planner
-from schedules_pipeline.services.store_port import Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import Outcome
 from schedules_pipeline.services.triggering import Triggers
 from schedules_pipeline.store.unit_of_work import PostgresStore
 from tests.ledger import GRACE, RULES, a_dispatch, a_schedule, an_agent, database_now, query
@@ -123,7 +124,7 @@ def _run(store: PostgresStore) -> None:
 
         def work(tx: Transaction, key: str = row.slice_key, run: str = run) -> None:
             tx.dispatches.require_live(run)
-            claimed = claim(tx, tx.fires.open_in(key, run, 1_000), run, GRACE).claimed
+            claimed = claim(tx, tx.claims.open_in(key, run, 1_000), run, GRACE).claimed
             ends = [
                 Outcome(
                     fire_id=fire.fire_id,

@@ -14,7 +14,8 @@ from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.domain.slices import Slice, SliceKind, floor_hour, floor_minute
 from schedules_pipeline.errors import DispatchEnded
 from schedules_pipeline.services.claiming import claim
-from schedules_pipeline.services.store_port import EndedRun, OpenFire, Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import EndedRun, OpenFire, Outcome
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.services.triggering import Triggers
@@ -71,7 +72,7 @@ def claim_everything(store: PostgresStore, key: str, run: str, taken: list[str])
     """What a worker does, without the agents: look, claim 100 at a time, until nothing is open."""
 
     def look() -> list[OpenFire]:
-        return list(store.run(lambda tx: tx.fires.open_in(key, run, 5_000)))
+        return list(store.run(lambda tx: tx.claims.open_in(key, run, 5_000)))
 
     held: set[str] = set()
     while wanted := [fire for fire in look() if fire.id not in held]:
@@ -135,7 +136,7 @@ def test_what_a_delete_has_committed_every_later_claim_sees(store: PostgresStore
     schedule = a_schedule(store, stopped=True)
     fire = a_fire(store, schedule, key, database_now(store))
     delete_schedule(store, schedule)
-    wanted = store.run(lambda tx: tx.fires.open_in(key, run, 10))
+    wanted = store.run(lambda tx: tx.claims.open_in(key, run, 10))
     result = store.run(lambda tx: claim(tx, wanted, run, GRACE))
     assert result.claimed == []
     assert (see_fire(store, fire).state, see_fire(store, fire).reason) == ("skipped", "deleted")
@@ -227,7 +228,7 @@ def test_a_run_that_ends_while_it_writes_has_either_written_before_or_writes_not
         ) -> None:
             def work(tx: Transaction) -> set[str]:
                 tx.dispatches.require_live(run)
-                return tx.fires.write_outcomes([outcome], run)
+                return tx.claims.write_outcomes([outcome], run)
 
             try:
                 answers.append(store.run(work) == {outcome.fire_id})

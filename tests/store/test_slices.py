@@ -167,5 +167,5 @@ def test_of_too_many_open_fires_each_agents_earliest_are_seen(store: PostgresSto
     key = past_slice(store)
     crowd = many_fires(store, an_agent(store), key, 20, due_in=-30)
     few = many_fires(store, an_agent(store), key, 2, due_in=-1)
-    seen = store.run(lambda tx: tx.fires.open_in(key, "run", 6))
+    seen = store.run(lambda tx: tx.claims.open_in(key, "run", 6))
     assert {fire.id for fire in seen} == {*few, *sorted(crowd)[:4]}

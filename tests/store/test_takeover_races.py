@@ -3,7 +3,8 @@
 from schedules_pipeline.domain.fire import FireState
 from schedules_pipeline.errors import AnotherTick, DispatchEnded
 from schedules_pipeline.services.claiming import claim
-from schedules_pipeline.services.store_port import EndedRun, Outcome, Transaction
+from schedules_pipeline.services.store_port import Transaction
+from schedules_pipeline.services.stored import EndedRun, Outcome
 from schedules_pipeline.services.tasks import Tasks
 from schedules_pipeline.services.ticking import Clock
 from schedules_pipeline.store.unit_of_work import PostgresStore
@@ -48,7 +49,7 @@ def test_an_outcome_and_a_take_over_at_once_never_both_have_the_fire(store: Post
         ) -> None:
             def work(tx: Transaction) -> set[str]:
                 tx.dispatches.require_live(run)
-                return tx.fires.write_outcomes(outcomes, run)
+                return tx.claims.write_outcomes(outcomes, run)
 
             try:
                 into |= store.run(work)
@@ -59,7 +60,8 @@ def test_an_outcome_and_a_take_over_at_once_never_both_have_the_fire(store: Post
             def work(tx: Transaction) -> set[str]:
                 tx.dispatches.require_live(run)
                 return {
-                    f.fire_id for f in claim(tx, tx.fires.open_in(key, run, 10), run, GRACE).claimed
+                    f.fire_id
+                    for f in claim(tx, tx.claims.open_in(key, run, 10), run, GRACE).claimed
                 }
 
             store.run(
