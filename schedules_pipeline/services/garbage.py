@@ -17,10 +17,14 @@ def rare_collections() -> Iterator[None]:
     to go through the modules of Dagster (docs/decisions/0011-the-burst.md).
     """
     before = gc.get_threshold()
-    gc.freeze()
+    # A forked run's is frozen already, and stays so: looked at, it would be copied.
+    freezes = not gc.get_freeze_count()
+    if freezes:
+        gc.freeze()
     gc.set_threshold(*COLLECTED_AFTER)
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if freezes:
+            gc.unfreeze()
