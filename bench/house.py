@@ -10,6 +10,7 @@ import psycopg
 
 from bench.contenders import Wanted
 from bench.filling import fill
+from bench.killing import kill_run_and_daemon
 from bench.scene import ledger, next_minute, scene
 from schedules_pipeline.dev.databases import with_database
 from schedules_pipeline.dev.postgres import DATABASE, EmbeddedPostgres
@@ -106,8 +107,7 @@ class HousesWork:
 
     def crash(self) -> None:
         """The clock and the run at once; the supervisor and the clock bring both back."""
-        self._stack.kill("daemon")
-        self._stack.kill_run()
+        kill_run_and_daemon(self._stack)
 
     def database_bytes(self) -> int | None:
         """Of our tables and of Dagster's."""
