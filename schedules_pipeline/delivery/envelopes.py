@@ -65,7 +65,7 @@ def encode(envelope: JsonObject) -> bytes:
     """The bytes of it."""
     try:
         return orjson.dumps(envelope)
-    except TypeError:  # a whole number beyond 64 bits, which JSON and PostgreSQL have
+    except TypeError:  # A number longer than 64 bits, half a surrogate pair, nested too deeply.
         return json.dumps(envelope).encode()
 
 

@@ -58,7 +58,11 @@ class Part:
     @property
     def log(self) -> str:
         """The name of its log, without the ending."""
-        return self.log_name or self.name.replace(" ", "-")
+        return self.log_name or _in_a_file_name(self.name)
+
+
+def _in_a_file_name(name: str) -> str:
+    return name.replace(" ", "-")
 
 
 def all_parts(
@@ -127,7 +131,7 @@ def _code_server(settings: Settings, home: Home) -> Part:
 
 def _run_parent(settings: Settings, home: Home) -> Part:
     # It listens before it can serve, so that who asks meanwhile waits.
-    said = _SaidSinceStart(home.log(RUN_PARENT.replace(" ", "-")), b": ready\n")
+    said = _SaidSinceStart(home.log(_in_a_file_name(RUN_PARENT)), b": ready\n")
     return Part(
         name=RUN_PARENT,
         command=_python("schedules_pipeline.launcher.parent", str(home.warm_socket)),
