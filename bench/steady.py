@@ -78,7 +78,7 @@ def main() -> int:
         Table(
             "At rest, part by part",
             parts,
-            "At the end of it. `Dagster runs`: the standby worker, with the copiers of its output.",
+            "At the end of it. `Dagster runs`: the standby worker.",
         ),
         Table("The fires of it", [counted | late], "Lateness at the agent."),
         Table(

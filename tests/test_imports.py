@@ -32,30 +32,24 @@ DATABASES = {
     ids=["code server", "API", "supervisor"],
 )
 def test_a_process_that_stays_imports_only_what_it_uses(process: str, unused: set[str]) -> None:
-    program = f"{process}\nimport sys\nprint(*sys.modules)"
-    environment = {**os.environ, **DATABASES}
-
-    said = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, check=True, text=True, env=environment
-    ).stdout
-
-    assert unused.isdisjoint(said.split())
+    assert unused.isdisjoint(_imported_by(process))
 
 
 def test_the_run_parent_has_what_a_fork_would_else_import_for_itself() -> None:
+    needed = {"aiohttp", "schedules_pipeline.launcher.working"}
     program = (
-        "import sys\n"
-        "from schedules_pipeline.launcher.importing import import_everything\n"
-        "import_everything(-1)\n"
-        "print(*sys.modules)"
+        "from schedules_pipeline.launcher.importing import import_everything\nimport_everything(-1)"
     )
+    assert needed <= _imported_by(program)
 
+
+def _imported_by(program: str) -> set[str]:
+    """The modules that a process of its own has after it."""
     said = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", f"{program}\nimport sys\nprint(*sys.modules)"],
         capture_output=True,
         check=True,
         text=True,
         env={**os.environ, **DATABASES},
     ).stdout
-
-    assert {"aiohttp", "schedules_pipeline.launcher.working"} <= set(said.split())
+    return set(said.split())
